@@ -1,0 +1,136 @@
+//! Who is at the other end: connection ids, client addresses, and the networks that are charged for them.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+
+/// The name of one connection, unique within a process and hard to guess from outside.
+///
+/// Shown to the client in a refusal and written to every log line, so that the two can be brought together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionId(u128);
+
+impl ConnectionId {
+    /// An id from 16 random bytes.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(u128::from_be_bytes(bytes))
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// A client's address, with the IPv6 forms that carry an IPv4 address folded to that address by their bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientAddr(IpAddr);
+
+impl ClientAddr {
+    /// Folds `::ffff:0:0/96` (RFC 4291 section 2.5.5.2) and `64:ff9b::/96` (RFC 6052 section 2.1) to IPv4.
+    pub fn new(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self(address),
+            IpAddr::V6(v6) => Self(embedded_v4(v6).unwrap_or(address)),
+        }
+    }
+
+    /// The folded address.
+    pub fn ip(self) -> IpAddr {
+        self.0
+    }
+
+    /// The network that is charged for this client: one IPv4 address or one IPv6 /64.
+    pub fn net(self) -> ClientNet {
+        match self.0 {
+            IpAddr::V4(v4) => ClientNet { bits: u128::from(v4.to_ipv6_mapped()), prefix: 128 },
+            IpAddr::V6(v6) => ClientNet::masked(u128::from(v6), 64),
+        }
+    }
+}
+
+impl fmt::Display for ClientAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+fn embedded_v4(v6: Ipv6Addr) -> Option<IpAddr> {
+    const NAT64: u128 = 0x0064_ff9b_u128 << 96;
+    let bits = u128::from(v6);
+    let low = u32::try_from(bits & u128::from(u32::MAX)).ok()?;
+    let is_nat64 = bits >> 32 == NAT64 >> 32;
+    (v6.to_ipv4_mapped().is_some() || is_nat64).then(|| IpAddr::V4(low.into()))
+}
+
+/// A network of clients: IPv4 /32 or /24, IPv6 /64, /56 or /48. IPv4 is kept in its mapped form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClientNet {
+    bits: u128,
+    prefix: u8,
+}
+
+impl ClientNet {
+    fn masked(bits: u128, prefix: u8) -> Self {
+        let host_bits = 128_u32.saturating_sub(u32::from(prefix));
+        let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
+        Self { bits: bits & mask, prefix }
+    }
+
+    /// The next wider network that clients share: IPv4 /32 to /24; IPv6 /64 to /56 to /48; then none.
+    pub fn wider(self) -> Option<Self> {
+        match self.prefix {
+            128 => Some(Self::masked(self.bits, 120)),
+            64 => Some(Self::masked(self.bits, 56)),
+            56 => Some(Self::masked(self.bits, 48)),
+            _ => None,
+        }
+    }
+
+    /// How many bits of the address name the network, counted in IPv6 terms (an IPv4 /32 is 128).
+    pub fn prefix(self) -> u8 {
+        self.prefix
+    }
+}
+
+impl fmt::Display for ClientNet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = Ipv6Addr::from(self.bits);
+        match address.to_ipv4_mapped() {
+            Some(v4) if self.prefix >= 96 => write!(f, "{v4}/{}", self.prefix.saturating_sub(96)),
+            _ => write!(f, "{address}/{}", self.prefix),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(text: &str) -> ClientAddr {
+        ClientAddr::new(text.parse().unwrap())
+    }
+
+    #[test]
+    fn one_ipv4_address_in_every_notation_is_one_client() {
+        let forms = ["1.2.3.4", "::ffff:1.2.3.4", "::ffff:102:304", "64:ff9b::1.2.3.4", "64:ff9b::102:304"];
+        for form in forms {
+            assert_eq!(client(form), client("1.2.3.4"), "{form}");
+        }
+        assert_ne!(client("::ffff:1.2.3.5").net(), client("1.2.3.4").net());
+        assert_ne!(client("64:ff9c::102:304"), client("1.2.3.4"));
+        assert_ne!(client("::1.2.3.4"), client("1.2.3.4"), "the deprecated compatible form is not folded");
+    }
+
+    #[test]
+    fn networks_widen_step_by_step() {
+        let cases = [
+            ("203.0.113.7", vec!["203.0.113.7/32", "203.0.113.0/24"]),
+            ("2001:db8:1:2ff:3::4", vec!["2001:db8:1:2ff::/64", "2001:db8:1:200::/56", "2001:db8:1::/48"]),
+        ];
+        for (address, expected) in cases {
+            let nets = std::iter::successors(Some(client(address).net()), |net| net.wider());
+            assert_eq!(nets.map(|net| net.to_string()).collect::<Vec<_>>(), expected);
+        }
+    }
+}
