@@ -10,3 +10,5 @@
 pub mod peer;
 pub mod secret;
 pub mod units;
+// Floor 1
+pub mod ws;
