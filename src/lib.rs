@@ -12,3 +12,5 @@ pub mod secret;
 pub mod units;
 // Floor 1
 pub mod ws;
+// Floor 2
+pub mod session;

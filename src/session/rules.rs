@@ -1,0 +1,157 @@
+//! What a session is held to: the `[session]` table of a policy as values.
+
+use std::time::Duration;
+
+use crate::units::{ByteRate, ByteSize, Rate};
+
+/// The rules of one session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionRules {
+    /// What the client may send.
+    pub from_client: DirectionRules,
+    /// What the backend may send.
+    pub from_backend: DirectionRules,
+    /// No message either way for this long ends the session.
+    pub idle_timeout: Duration,
+    /// No session is older; jitter shortens this by up to a tenth.
+    pub max_age: Duration,
+    /// A side that was silent this long is sent a ping.
+    pub ping_interval: Duration,
+    /// A pinged side that sends not one byte for this long is dead.
+    pub pong_timeout: Duration,
+    /// The client's first message must have begun by then; `None` for services in which clients never speak.
+    pub first_message: Option<Duration>,
+    /// A frame header or control frame that has begun must be whole by then.
+    pub partial_header: Duration,
+    /// A data frame older than [`SessionRules::SLOW_FRAME_GRACE`] must arrive at no less than this many bytes a second.
+    pub slow_frame: ByteSize,
+    /// Bytes for a side that takes none for this long end the session.
+    pub write_stall: Duration,
+    /// From the first Close frame to the end of the connection.
+    pub close_timeout: Duration,
+    /// From one side's end of stream to the end of the other.
+    pub half_close: Duration,
+    /// Extensions pass: RSV1 is allowed on the first frame of a message.
+    pub extensions: Extensions,
+    /// Close codes by cause.
+    pub close: CloseCodes,
+}
+
+impl SessionRules {
+    /// How old a data frame may become before its rate is judged.
+    pub const SLOW_FRAME_GRACE: Duration = Duration::from_secs(30);
+    /// After this a slow frame is judged again and again, by what came in so long a time.
+    pub const SLOW_FRAME_WINDOW: Duration = Duration::from_secs(10);
+    /// How long a side may be over its rate of messages or control frames, with `over = "slow"`, before the session
+    /// ends. Bytes over their rate are only slowed: a sender cannot know a byte rate.
+    pub const OVERRUN_LIMIT: Duration = Duration::from_secs(30);
+}
+
+impl Default for SessionRules {
+    fn default() -> Self {
+        Self {
+            from_client: DirectionRules::default_from_client(),
+            from_backend: DirectionRules::default_from_backend(),
+            idle_timeout: Duration::from_secs(3600),
+            max_age: Duration::from_secs(12 * 3600),
+            ping_interval: Duration::from_secs(30),
+            pong_timeout: Duration::from_secs(20),
+            first_message: None,
+            partial_header: Duration::from_secs(10),
+            slow_frame: ByteSize::kib(1),
+            write_stall: Duration::from_secs(60),
+            close_timeout: Duration::from_secs(5),
+            half_close: Duration::from_secs(10),
+            extensions: Extensions::Strip,
+            close: CloseCodes::default(),
+        }
+    }
+}
+
+/// What one side may send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectionRules {
+    /// Payload bytes of one message, over all its fragments.
+    pub message_size: ByteSize,
+    /// Frames of one message.
+    pub fragments: u32,
+    /// Messages.
+    pub messages: Option<Rate>,
+    /// Bytes on the wire.
+    pub bytes: Option<ByteRate>,
+    /// Control frames.
+    pub control: Option<Rate>,
+    /// What happens beyond a rate.
+    pub over: Overrun,
+}
+
+impl DirectionRules {
+    /// How many fragments a message of at most `message_size` may have where a policy does not say.
+    pub fn default_fragments(message_size: ByteSize) -> u32 {
+        u32::try_from(message_size.as_u64() >> 10).unwrap_or(u32::MAX).max(64)
+    }
+
+    fn default_from_client() -> Self {
+        let rate = |text: &str| text.parse().ok();
+        Self {
+            message_size: ByteSize::kib(64),
+            fragments: Self::default_fragments(ByteSize::kib(64)),
+            messages: rate("100/s burst 500"),
+            bytes: "256KiB/s burst 1MiB".parse().ok(),
+            control: rate("10/s burst 20"),
+            over: Overrun::Slow,
+        }
+    }
+
+    fn default_from_backend() -> Self {
+        Self {
+            message_size: ByteSize::mib(16),
+            fragments: Self::default_fragments(ByteSize::mib(16)),
+            messages: None,
+            bytes: None,
+            control: None,
+            over: Overrun::Slow,
+        }
+    }
+}
+
+/// What happens to a side beyond its rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overrun {
+    /// It is not read until its bucket refills; [`SessionRules::OVERRUN_LIMIT`] of that on end closes it.
+    Slow,
+    /// It is closed at once.
+    Close,
+}
+
+/// What becomes of `Sec-WebSocket-Extensions`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extensions {
+    /// The offer is not forwarded and RSV bits are violations.
+    Strip,
+    /// Offer and answer pass; sizes count wire bytes, so the backend must cap inflation.
+    Pass,
+}
+
+/// The close codes a policy may choose, by cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CloseCodes {
+    /// The credential ran out, or the session reached its greatest age.
+    pub expired: u16,
+    /// Access was taken away.
+    pub revoked: u16,
+    /// The backend went away or fell silent.
+    pub backend_lost: u16,
+    /// The gateway is shutting down.
+    pub drain: u16,
+    /// Nobody said anything for too long.
+    pub idle: u16,
+    /// A rate, a count or a deadline was exceeded.
+    pub policy: u16,
+}
+
+impl Default for CloseCodes {
+    fn default() -> Self {
+        Self { expired: 4401, revoked: 4403, backend_lost: 1012, drain: 1001, idle: 1001, policy: 1008 }
+    }
+}

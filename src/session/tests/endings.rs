@@ -1,0 +1,93 @@
+//! Closing handshakes, ends from outside, and lost sides.
+
+use super::*;
+
+#[test]
+fn both_sides_say_close() {
+    for (first, by) in [(Side::Client, By::Client), (Side::Backend, By::Backend)] {
+        let mut rig = Rig::new(rules());
+        rig.feed(first, &[close(first, 1000), frame(first, TEXT, b"FR15: too late")].concat());
+        assert_eq!(*rig.out(first.opposite()), close(first, 1000), "FR15");
+        let last_words = [frame(first.opposite(), TEXT, b"last"), close(first.opposite(), 1000)].concat();
+        rig.feed(first.opposite(), &last_words);
+        assert_eq!(*rig.out(first), last_words);
+        let ended = rig.session.poll_closed().unwrap();
+        assert_eq!((ended.cause, ended.by, ended.code), (Cause::Closed, by, Some(1000)));
+    }
+    // FR16: one side says Close and the other does not answer.
+    let mut rig = Rig::new(rules());
+    rig.feed(Side::Client, &close(Side::Client, 1000)).wait(5 * SECOND);
+    assert_eq!(rig.cause(), Some((Cause::CloseTimeout, By::Backend)), "FR16");
+    assert!(rig.session.poll_closed().is_some());
+}
+
+#[test]
+fn an_end_from_outside_waits_for_a_boundary_or_cuts() {
+    let message = frame(Side::Backend, TEXT, b"half a frame");
+    let mut rig = Rig::new(rules());
+    rig.feed(Side::Backend, &message[..5]);
+    rig.session.begin_close(Cause::Drain, rig.now);
+    rig.feed(Side::Backend, &[&message[5..], &frame(Side::Backend, TEXT, b"too late")].concat());
+    assert_eq!(rig.to_client, [message.clone(), close(Side::Backend, 1001)].concat(), "FR18");
+    rig.feed(Side::Client, &close(Side::Client, 1001)).feed(Side::Backend, &close(Side::Backend, 1001));
+    let ended = rig.session.poll_closed().unwrap();
+    assert_eq!((ended.cause, ended.by, ended.code), (Cause::Drain, By::Gateway, Some(1001)));
+    assert_eq!(ended.from_backend.messages, 1, "what was not passed on is not counted");
+
+    let mut rig = Rig::new(rules());
+    rig.feed(Side::Backend, &message[..5]);
+    rig.session.begin_close(Cause::Revoked, rig.now);
+    rig.wait(5 * SECOND);
+    assert_eq!(rig.to_client, message[..5], "FR18: no Close inside a frame");
+    assert_eq!(rig.session.poll_closed().map(|ended| (ended.cause, ended.code)), Some((Cause::Revoked, None)));
+}
+
+#[test]
+fn lost_sides() {
+    use EndKind::{Abrupt, Clean};
+    let half = frame(Side::Backend, TEXT, b"half")[..3].to_vec();
+    // (id, who, how, before, cause, close code to the client, over at once)
+    let cases = [
+        ("BE03", Side::Backend, Clean, vec![], Cause::BackendLost, Some(1012), false),
+        ("BE05", Side::Backend, Abrupt, vec![], Cause::BackendLost, Some(1012), false),
+        ("BE05", Side::Backend, Abrupt, half.clone(), Cause::BackendLost, None, true),
+        ("BE07", Side::Client, Clean, vec![], Cause::ClientLost, None, false),
+        ("TL12", Side::Client, Abrupt, vec![], Cause::ClientLost, None, true),
+        ("TL12", Side::Client, Abrupt, half, Cause::ClientLost, None, true),
+    ];
+    for (id, side, kind, before, cause, code, at_once) in cases {
+        let mut rig = Rig::new(rules());
+        rig.feed(Side::Backend, &before).end(side, kind);
+        assert_eq!(rig.cause(), Some((cause, side.into())), "{id}");
+        assert_eq!(rig.close_code(Side::Client), code, "{id}");
+        assert!(rig.to_backend.is_empty(), "{id}: an end without a Close frame");
+        assert_eq!(rig.session.poll_closed().is_some(), at_once, "{id}");
+    }
+    // The backend has ended its stream: what the client says still reaches it, its Close last.
+    let mut rig = Rig::new(rules());
+    let words = [frame(Side::Client, TEXT, b"last words"), close(Side::Client, 1012)].concat();
+    rig.end(Side::Backend, Clean).feed(Side::Client, &words);
+    assert_eq!(rig.to_backend, words);
+    assert!(rig.session.poll_closed().is_some());
+    // BE07: the rest is delivered until the deadline; BE08: the other side never ends.
+    let rest = frame(Side::Backend, TEXT, b"the rest");
+    let mut rig = Rig::new(rules());
+    rig.end(Side::Client, Clean).wait(9 * SECOND).feed(Side::Backend, &rest);
+    assert!(rig.session.write_ended(Side::Backend) && !rig.session.write_ended(Side::Client));
+    assert_eq!(rig.to_client, rest, "BE07");
+    rig.wait(SECOND);
+    assert_eq!(rig.cause(), Some((Cause::HalfCloseTimeout, By::Backend)), "BE08");
+    let mut rig = Rig::new(rules());
+    rig.end(Side::Client, Clean).end(Side::Backend, Clean);
+    assert_eq!(rig.cause(), Some((Cause::ClientLost, By::Client)));
+    assert!(rig.session.poll_closed().is_some());
+    // Writing to the backend fails: its last words are still heard.
+    let mut rig = Rig::new(rules());
+    rig.session.handle_write_error(Side::Backend, rig.now);
+    rig.feed(Side::Backend, &close(Side::Backend, 1013));
+    assert_eq!(rig.close_code(Side::Client), Some(1013));
+    let mut rig = Rig::new(rules());
+    rig.session.handle_write_error(Side::Backend, rig.now);
+    rig.wait(10 * SECOND);
+    assert_eq!(rig.cause(), Some((Cause::BackendLost, By::Backend)));
+}
