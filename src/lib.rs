@@ -14,3 +14,5 @@ pub mod units;
 pub mod ws;
 // Floor 2
 pub mod session;
+// Floor 3
+pub mod policy;

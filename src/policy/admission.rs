@@ -1,0 +1,201 @@
+//! Who is it, and may they: the last judgement before a backend is dialled.
+//!
+//! A policy's `[[auth]]` are alternatives. A credential that came in a place that one of them names is judged, and refused
+//! if it is bad, even where `by = "backend"` or `by = "none"` would let in somebody without any: a wrong key is no reason
+//! to stop looking at keys.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::auth::keys::Keys;
+use super::auth::{Auth, JwtRules, TokenRules, jwt};
+use super::credential::{self, Carrier};
+use super::forward::CredentialForwarding;
+use super::origin::AllowedOrigin;
+use super::screen::Screened;
+use super::{Policy, Reason, Refusal};
+use crate::secret::Secret;
+use crate::units::UnixSeconds;
+use crate::ws::opening::OpeningHandshake;
+
+#[cfg(test)]
+pub(in crate::policy) mod tests;
+
+/// Who a handshake proved to be.
+#[derive(Clone, Debug)]
+pub enum Principal {
+    /// A verified token's subject.
+    Verified(Verified),
+    /// The backend judges (`by = "backend"`).
+    Deferred,
+    /// Nobody was asked (`by = "none"`).
+    Anonymous,
+}
+
+impl Principal {
+    /// `issuer/subject`; `None` where nobody was proved here.
+    pub fn name(&self) -> Option<String> {
+        match self {
+            Self::Verified(verified) => Some(format!("{}/{}", verified.issuer, verified.subject)),
+            Self::Deferred | Self::Anonymous => None,
+        }
+    }
+
+    /// When the session must end for the credential's sake.
+    pub fn session_until(&self) -> Option<UnixSeconds> {
+        match self {
+            Self::Verified(verified) => verified.session_until,
+            Self::Deferred | Self::Anonymous => None,
+        }
+    }
+}
+
+/// What a verified token says. Only this module makes one.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    /// The issuer's name in gateway.toml, or the token file's stem: subjects of two issuers are two people.
+    pub issuer: Arc<str>,
+    /// The subject, at most 256 bytes, without control characters.
+    pub subject: String,
+    /// When the session must end: `exp` plus leeway, or a token line's `session_until`.
+    pub session_until: Option<UnixSeconds>,
+    /// The claims that `identity` may name; of a query token, `sub` alone.
+    pub claims: Map<String, Value>,
+    /// The token itself, for `credential = "authorization"`.
+    pub token: Secret<String>,
+    _witness: Witness,
+}
+
+/// A handshake that may come in. Only [`authorize`] makes one: each field is a witness of its check.
+#[derive(Debug)]
+pub struct Admission {
+    /// The handshake, with every token that is ours taken out (unless `credential = "as_sent"`).
+    pub opening: OpeningHandshake,
+    /// The policy.
+    pub policy: Arc<Policy>,
+    /// Proof that the Origin was judged.
+    pub origin: AllowedOrigin,
+    /// Proof that the credential was judged.
+    pub principal: Principal,
+    /// Where the verified token came.
+    pub carrier: Option<Carrier>,
+    /// The marker (`bearer`) to answer if the token came as a subprotocol and the backend chooses none.
+    pub subprotocol_marker: Option<String>,
+    _witness: Witness,
+}
+
+/// Cannot be made outside this module.
+#[derive(Clone, Copy, Debug)]
+struct Witness;
+
+/// Judges the credential of a screened handshake at the time `now`.
+///
+/// Where several `[[auth]]` name the place in which it came and none accepts it, the answer is that of the one that came
+/// furthest in judging; of equals, the first.
+pub fn authorize(screened: Screened, keys: &Keys, now: UnixSeconds) -> Result<Admission, Refusal> {
+    let Screened { mut opening, policy, origin, .. } = screened;
+    let (principal, carrier) = prove(&opening, &policy.auth, keys, now)?;
+    let subprotocol_marker = match &carrier {
+        Some(Carrier::Subprotocol(marker)) => Some(marker.clone()),
+        _ => None,
+    };
+    if policy.upstream.credential != CredentialForwarding::AsSent {
+        credential::strip(&mut opening, &carriers(&policy.auth));
+    }
+    Ok(Admission { opening, policy, origin, principal, carrier, subprotocol_marker, _witness: Witness })
+}
+
+fn prove(
+    opening: &OpeningHandshake,
+    rules: &[Auth],
+    keys: &Keys,
+    now: UnixSeconds,
+) -> Result<(Principal, Option<Carrier>), Refusal> {
+    match credential::find(opening, &carriers(rules))? {
+        None => without_credential(rules).map(|principal| (principal, None)),
+        Some(presented) => {
+            let verified = judge(&presented, rules, keys, now)?;
+            Ok((Principal::Verified(verified), Some(presented.carrier)))
+        }
+    }
+}
+
+/// Every place that the rules name, once, in their order.
+pub fn carriers(rules: &[Auth]) -> Vec<Carrier> {
+    let mut places: Vec<Carrier> = Vec::new();
+    for rule in rules {
+        for carrier in rule.from() {
+            if !places.contains(carrier) {
+                places.push(carrier.clone());
+            }
+        }
+    }
+    places
+}
+
+fn without_credential(rules: &[Auth]) -> Result<Principal, Refusal> {
+    let lenient = rules.iter().find_map(|rule| match rule {
+        Auth::Backend => Some(Principal::Deferred),
+        Auth::Open => Some(Principal::Anonymous),
+        Auth::Jwt(_) | Auth::Token(_) => None,
+    });
+    lenient.ok_or_else(|| Reason::CredentialMissing.into())
+}
+
+fn judge(
+    presented: &credential::Presented,
+    rules: &[Auth],
+    keys: &Keys,
+    now: UnixSeconds,
+) -> Result<Verified, Refusal> {
+    let mut furthest = Refusal::new(Reason::CredentialMissing);
+    for rule in rules.iter().filter(|rule| rule.from().contains(&presented.carrier)) {
+        let judged = match rule {
+            Auth::Jwt(rules) => judge_jwt(&presented.token, rules, keys, now),
+            Auth::Token(rules) => judge_token(&presented.token, rules, keys, now),
+            Auth::Backend | Auth::Open => continue,
+        };
+        match judged {
+            Ok(verified) => return Ok(verified),
+            Err(refusal) if progress(refusal.reason) > progress(furthest.reason) => furthest = refusal,
+            Err(_) => {}
+        }
+    }
+    Err(furthest)
+}
+
+/// How far a credential came before it was refused. A verified token's refusal says more than an unknown token's; that
+/// keys were unavailable says that an unverified one might have passed.
+fn progress(reason: Reason) -> u8 {
+    match reason {
+        Reason::ClaimRequired => 5,
+        Reason::TokenExpired | Reason::TokenNotYetValid | Reason::TokenLifeTooLong => 4,
+        Reason::TokenIssuer | Reason::TokenAudience | Reason::TokenClaimInvalid => 3,
+        Reason::KeysUnavailable => 2,
+        Reason::CredentialMissing => 0,
+        _ => 1,
+    }
+}
+
+fn judge_jwt(token: &Secret<String>, rules: &JwtRules, keys: &Keys, now: UnixSeconds) -> Result<Verified, Refusal> {
+    let issuer = keys.issuers.get(&rules.issuer).ok_or(Reason::KeysUnavailable)?;
+    let jwt::Proof { subject, session_until, claims } = jwt::verify(token.expose(), rules, issuer, now)?;
+    let session_until = Some(session_until);
+    let issuer = Arc::clone(&rules.issuer);
+    Ok(Verified { issuer, subject, session_until, claims, token: token.clone(), _witness: Witness })
+}
+
+fn judge_token(token: &Secret<String>, rules: &TokenRules, keys: &Keys, now: UnixSeconds) -> Result<Verified, Refusal> {
+    let table = keys.token_tables.get(&rules.tokens).ok_or(Reason::KeysUnavailable)?;
+    let row = table.find(token.expose(), now)?;
+    let stem = rules.tokens.file_stem().unwrap_or_default().to_string_lossy();
+    Ok(Verified {
+        issuer: Arc::from(stem.as_ref()),
+        subject: row.subject.clone(),
+        session_until: row.session_until,
+        claims: Map::from_iter([(String::from("sub"), Value::from(row.subject.as_str()))]),
+        token: token.clone(),
+        _witness: Witness,
+    })
+}

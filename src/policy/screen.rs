@@ -1,0 +1,227 @@
+//! The screen: host, path, network, Origin and subprotocol, before any credential is looked at.
+//!
+//! Every lookup is by hash, so what a handshake costs does not depend on how much an operator has listed.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::auth::Auth;
+use super::credential::Carrier;
+use super::origin::{AllowedOrigin, AmbientCredential};
+use super::route::{HostPattern, PathPattern};
+use super::{Policy, PolicyName, Reason, Refusal};
+use crate::peer::ClientAddr;
+use crate::ws::head::Headers;
+use crate::ws::opening::OpeningHandshake;
+
+/// What the transport knows of the client.
+#[derive(Clone, Debug)]
+pub struct Transport {
+    /// Who is charged.
+    pub client: ClientAddr,
+    /// The name in the TLS handshake; `None` without TLS or without SNI.
+    pub server_name: Option<String>,
+    /// Whether a client certificate was presented: an ambient credential.
+    pub client_certificate: bool,
+}
+
+/// Every policy, found by host and path.
+#[derive(Clone, Debug, Default)]
+pub struct PolicySet {
+    policies: Vec<Arc<Policy>>,
+    exact: HashMap<String, Paths>,
+    one_label_under: HashMap<String, Paths>,
+}
+
+/// The policies of one host pattern, found by path.
+#[derive(Clone, Debug, Default)]
+struct Paths {
+    exact: HashMap<String, Arc<Policy>>,
+    below: HashMap<String, Arc<Policy>>,
+    /// The most slashes in a prefix of `below`: deeper folders of a request need not be looked up.
+    depth: usize,
+}
+
+/// Two policies claim the same path of the same host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overlap {
+    /// The host.
+    pub host: HostPattern,
+    /// The path.
+    pub path: PathPattern,
+    /// Who claims it, in the order in which they came.
+    pub policies: [PolicyName; 2],
+}
+
+impl fmt::Display for Overlap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [first, second] = &self.policies;
+        let Self { host, path, .. } = self;
+        write!(f, "the policies `{first}` and `{second}` both serve {host}{path}: leave it to one of them")
+    }
+}
+
+impl std::error::Error for Overlap {}
+
+impl PolicySet {
+    /// Indexes the policies; two that claim the same host and path are an error.
+    pub fn new(policies: Vec<Arc<Policy>>) -> Result<Self, Overlap> {
+        let mut set = Self::default();
+        for policy in &policies {
+            for host in &policy.route.hosts {
+                let paths = match host {
+                    HostPattern::Exact(name) => set.exact.entry(name.clone()).or_default(),
+                    HostPattern::OneLabelUnder(name) => set.one_label_under.entry(name.clone()).or_default(),
+                };
+                for path in &policy.route.paths {
+                    paths.claim(path, policy).map_err(|other| Overlap {
+                        host: host.clone(),
+                        path: path.clone(),
+                        policies: [other, policy.name.clone()],
+                    })?;
+                }
+            }
+        }
+        set.policies = policies;
+        Ok(set)
+    }
+
+    /// Every policy, in the order in which they came.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Policy>> {
+        self.policies.iter()
+    }
+
+    /// The policy that serves this path of this host (lower case, without port): the exact host before the wildcard,
+    /// the exact path before the longest folder. A host that is served exactly leaves nothing to a wildcard.
+    pub fn find(&self, host: &str, path: &str) -> Option<&Arc<Policy>> {
+        self.host(host)?.find(path)
+    }
+
+    fn host(&self, host: &str) -> Option<&Paths> {
+        let under = || host.split_once('.').and_then(|(_label, name)| self.one_label_under.get(name));
+        self.exact.get(host).or_else(under)
+    }
+}
+
+impl Paths {
+    fn claim(&mut self, path: &PathPattern, policy: &Arc<Policy>) -> Result<(), PolicyName> {
+        let (table, key) = match path {
+            PathPattern::Exact(path) => (&mut self.exact, path),
+            PathPattern::Below(folder) => (&mut self.below, folder),
+        };
+        let claimed = table.entry(key.clone()).or_insert_with(|| Arc::clone(policy));
+        if claimed.name != policy.name {
+            return Err(claimed.name.clone());
+        }
+        if let PathPattern::Below(folder) = path {
+            self.depth = self.depth.max(folder.matches('/').count());
+        }
+        Ok(())
+    }
+
+    fn find(&self, path: &str) -> Option<&Arc<Policy>> {
+        let folders = path.match_indices('/').take(self.depth).filter_map(|(slash, _)| path.get(..=slash));
+        let longest = || folders.filter_map(|folder| self.below.get(folder)).last();
+        self.exact.get(path).or_else(longest)
+    }
+}
+
+/// A handshake that may be asked for its credential. Only [`screen`] makes one.
+#[derive(Debug)]
+pub struct Screened {
+    /// The handshake; of its subprotocols, those that the policy lists and those that carry a token.
+    pub opening: OpeningHandshake,
+    /// The policy it falls under.
+    pub policy: Arc<Policy>,
+    /// Proof that its Origin was judged.
+    pub origin: AllowedOrigin,
+}
+
+/// Judges host, path, network, Origin and subprotocol.
+///
+/// `Sec-Fetch-Mode`, where it came, must be `websocket`. `Sec-Fetch-Site` is not judged: a page of a listed origin may
+/// well be on another site, and Origin has said which.
+pub fn screen(mut opening: OpeningHandshake, transport: &Transport, policies: &PolicySet) -> Result<Screened, Refusal> {
+    let host = &opening.authority.host;
+    let paths = policies.host(host).ok_or_else(|| Refusal::new(Reason::HostNotServed).with_detail(host))?;
+    judge_server_name(host, transport)?;
+    let not_served = || Refusal::new(Reason::PathNotServed).with_detail(&opening.path);
+    let policy = Arc::clone(paths.find(&opening.path).ok_or_else(not_served)?);
+    if !policy.quotas.networks.admits(transport.client) {
+        return Err(Refusal::new(Reason::NetworkNotAllowed).with_detail(transport.client.to_string()));
+    }
+    let ambient = ambient_credential(&opening.headers, transport);
+    let origin = policy.origin.judge(opening.origin.as_deref(), ambient)?;
+    judge_fetch_metadata(&opening.headers)?;
+    if let Some(listed) = &policy.route.subprotocols {
+        opening.subprotocols = judge_subprotocols(opening.subprotocols, listed, &policy.auth)?;
+    }
+    Ok(Screened { opening, policy, origin })
+}
+
+/// The certificate was chosen by the name in the TLS handshake, so a different Host is somebody else's.
+fn judge_server_name(host: &str, transport: &Transport) -> Result<(), Refusal> {
+    match &transport.server_name {
+        Some(name) if !name.eq_ignore_ascii_case(host) => {
+            Err(Refusal::new(Reason::HostNotSni).with_detail(format!("Host {host}, TLS server name {name}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn ambient_credential(headers: &Headers, transport: &Transport) -> AmbientCredential {
+    let browser_scheme = |value: &str| {
+        let scheme = value.split([' ', '\t']).next().unwrap_or_default();
+        ["basic", "digest", "negotiate", "ntlm"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
+    };
+    let carried =
+        transport.client_certificate || headers.has("cookie") || headers.all("authorization").any(browser_scheme);
+    if carried { AmbientCredential::Carried } else { AmbientCredential::None }
+}
+
+/// Fetch Metadata: a browser opens a WebSocket in no other mode.
+fn judge_fetch_metadata(headers: &Headers) -> Result<(), Refusal> {
+    match headers.all("sec-fetch-mode").find(|mode| *mode != "websocket") {
+        Some(mode) => Err(Refusal::new(Reason::FetchMetadata).with_detail(format!("Sec-Fetch-Mode {mode}"))),
+        None => Ok(()),
+    }
+}
+
+/// The offered subprotocols that are listed or carry a token, in the client's order. An offer in which nothing is
+/// listed is refused; an offer of nothing but a token, or of nothing at all, is not.
+fn judge_subprotocols(offered: Vec<String>, listed: &[String], auth: &[Auth]) -> Result<Vec<String>, Refusal> {
+    let mut allowed = Vec::with_capacity(offered.len());
+    let (mut chosen, mut strangers) = (false, false);
+    let mut offered = offered.into_iter();
+    while let Some(name) = offered.next() {
+        if is_marker(&name, auth) {
+            allowed.push(name);
+            allowed.extend(offered.next());
+        } else if listed.contains(&name) {
+            chosen = true;
+            allowed.push(name);
+        } else {
+            strangers = true;
+        }
+    }
+    if strangers && !chosen {
+        // The offer itself may hold a token for another service, so the log is told what would have passed.
+        return Err(Refusal::new(Reason::SubprotocolNotAllowed).with_detail(format!("listed: {}", listed.join(", "))));
+    }
+    Ok(allowed)
+}
+
+/// Whether the policy reads the next offered subprotocol as a token.
+fn is_marker(name: &str, auth: &[Auth]) -> bool {
+    let carries =
+        |from: &[Carrier]| from.iter().any(|carrier| matches!(carrier, Carrier::Subprotocol(it) if it == name));
+    auth.iter().any(|auth| match auth {
+        Auth::Jwt(rules) => carries(&rules.from),
+        Auth::Token(rules) => carries(&rules.from),
+        Auth::Backend | Auth::Open => false,
+    })
+}
+
+#[cfg(test)]
+mod tests;
