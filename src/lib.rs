@@ -16,3 +16,5 @@ pub mod ws;
 pub mod session;
 // Floor 3
 pub mod policy;
+// Floor 4
+pub mod event;
