@@ -18,3 +18,5 @@ pub mod session;
 pub mod policy;
 // Floor 4
 pub mod event;
+// Floor 5
+pub mod config;

@@ -1,0 +1,163 @@
+//! A file's bytes to its raw struct, with every syntax error, every unknown key and every wrong value in one go.
+//!
+//! serde stops at the first value that it cannot read. So that value is reported, taken out of the tree, and the rest
+//! is read again, a bounded number of times.
+
+use std::io::Read;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, Deserializer};
+
+use super::diagnostic::{Code, Diagnostic, Diagnostics, Place, Source};
+use super::schema::{self, Language, Stray, StrayKind};
+
+/// The longest TOML file that is read, in bytes.
+pub(super) const LONGEST_FILE: u64 = 1 << 20;
+
+/// How many wrong values of one file are reported.
+const MOST_WRONG_VALUES: usize = 50;
+
+/// A file that was read.
+#[derive(Debug)]
+pub(super) struct Parsed<T> {
+    /// Its text, for diagnostics.
+    pub(super) source: Arc<Source>,
+    /// Its values; what could not be read is left out.
+    pub(super) raw: T,
+    /// Whether anything had to be left out: then a missing key is no news.
+    pub(super) whole: Whole,
+}
+
+/// Whether a raw struct holds all that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whole {
+    /// It does.
+    Yes,
+    /// Something could not be read and was reported.
+    No,
+}
+
+/// Reads a file of at most `limit` bytes.
+pub(super) fn bounded(path: &Path, limit: u64) -> Result<Vec<u8>, Diagnostic> {
+    let place = || Place::File(path.to_owned(), None);
+    let fail = |error: std::io::Error| {
+        Diagnostic::error(Code::Unreadable, place(), format!("this file cannot be read: {error}"))
+            .help("paths in a file count from that file's folder")
+    };
+    let file = std::fs::File::open(path).map_err(fail)?;
+    let mut bytes = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(fail)?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limit {
+        return Err(Diagnostic::error(Code::TooLarge, place(), format!("this file is longer than {limit} bytes"))
+            .help("split it, or check that it is the file you meant"));
+    }
+    Ok(bytes)
+}
+
+/// Reads one file of the language; `None` where nothing of it can be judged.
+pub(super) fn parse<T: DeserializeOwned>(
+    path: &Path,
+    language: Language,
+    diagnostics: &mut Diagnostics,
+) -> Option<Parsed<T>> {
+    let text = bounded(path, LONGEST_FILE).and_then(|bytes| {
+        let place = Place::File(path.to_owned(), None);
+        String::from_utf8(bytes).map_err(|_| Diagnostic::error(Code::Syntax, place, "this file is not UTF-8"))
+    });
+    let text = text.map_err(|mistake| diagnostics.push(mistake)).ok()?;
+    let source = Arc::new(Source { path: path.to_owned(), text });
+    parse_source(source, language, diagnostics)
+}
+
+/// Reads the text of one file.
+pub(super) fn parse_source<T: DeserializeOwned>(
+    source: Arc<Source>,
+    language: Language,
+    diagnostics: &mut Diagnostics,
+) -> Option<Parsed<T>> {
+    let (table, errors) = DeTable::parse_recoverable(&source.text);
+    for error in &errors {
+        let place = Place::Span(Arc::clone(&source), error.span().unwrap_or_default());
+        diagnostics.push(Diagnostic::error(Code::Syntax, place, error.message().trim()));
+    }
+    if !errors.is_empty() {
+        return None;
+    }
+    for stray in schema::strays(&schema::schema(language), table.get_ref()) {
+        diagnostics.push(stray_diagnostic(&source, stray));
+    }
+    let (raw, whole) = deserialize(table, &source, diagnostics)?;
+    Some(Parsed { source, raw, whole })
+}
+
+fn stray_diagnostic(source: &Arc<Source>, stray: Stray) -> Diagnostic {
+    let place = Place::Span(Arc::clone(source), stray.span);
+    let Stray { path, kind, .. } = stray;
+    match kind {
+        StrayKind::NotBuilt(planned) => {
+            Diagnostic::error(Code::NotBuilt, place, format!("`{path}` is not built yet ({planned})"))
+                .help("take it out: a key that does nothing would promise what is not kept")
+        }
+        StrayKind::Like(name) => Diagnostic::error(Code::UnknownKey, place, format!("there is no key `{path}`"))
+            .help(format!("did you mean `{name}`?")),
+        StrayKind::Unlike(names) => Diagnostic::error(Code::UnknownKey, place, format!("there is no key `{path}`"))
+            .help(format!("the keys here are: {}", names.join(", "))),
+    }
+}
+
+fn deserialize<T: DeserializeOwned>(
+    mut table: Spanned<DeTable<'_>>,
+    source: &Arc<Source>,
+    diagnostics: &mut Diagnostics,
+) -> Option<(T, Whole)> {
+    let mut whole = Whole::Yes;
+    for _ in 0..MOST_WRONG_VALUES {
+        let error = match T::deserialize(Deserializer::from(table.clone())) {
+            Ok(raw) => return Some((raw, whole)),
+            Err(error) => error,
+        };
+        whole = Whole::No;
+        let span = error.span().unwrap_or_default();
+        let place = Place::Span(Arc::clone(source), span.clone());
+        diagnostics.push(Diagnostic::error(Code::WrongValue, place, error.message().trim()));
+        if !prune(table.get_mut(), &span) {
+            return None;
+        }
+    }
+    None
+}
+
+/// Takes the innermost value that holds `span` out of its table; of a list, the whole list goes.
+fn prune(table: &mut DeTable<'_>, span: &Range<usize>) -> bool {
+    let inner = table.iter_mut().any(|(_, value)| prune_value(value.get_mut(), span));
+    if inner {
+        return true;
+    }
+    let wrong = |value: &Spanned<DeValue<'_>>| holds(&value.span(), span) || has_exactly(value.get_ref(), span);
+    let key = table.iter().find(|(_, value)| wrong(value)).map(|(key, _)| key.clone());
+    key.is_some_and(|key| table.remove(&key).is_some())
+}
+
+fn prune_value(value: &mut DeValue<'_>, span: &Range<usize>) -> bool {
+    match value {
+        DeValue::Table(table) => prune(table, span),
+        DeValue::Array(list) => list.iter_mut().any(|item| match item.get_mut() {
+            DeValue::Table(table) => prune(table, span),
+            _ => false,
+        }),
+        _ => false,
+    }
+}
+
+fn holds(outer: &Range<usize>, inner: &Range<usize>) -> bool {
+    outer.start <= inner.start && inner.end <= outer.end
+}
+
+/// Tables that were opened by a header do not span their contents; their elements may be what is wrong.
+fn has_exactly(value: &DeValue<'_>, span: &Range<usize>) -> bool {
+    matches!(value, DeValue::Array(list) if list.iter().any(|item| item.span() == *span))
+}
