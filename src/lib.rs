@@ -20,3 +20,5 @@ pub mod policy;
 pub mod event;
 // Floor 5
 pub mod config;
+// Floor 6
+pub mod limits;
