@@ -22,3 +22,4 @@ pub mod event;
 pub mod config;
 // Floor 6
 pub mod limits;
+pub mod net;

@@ -1,0 +1,277 @@
+//! Where connections come in: a listening socket, and an accept loop that neither spins nor dies.
+//!
+//! [`Acceptor::next`] hands out sockets and waits for nothing else, so a slow handshake delays nobody. When the process
+//! has no descriptor or memory left, it pauses with growing steps and says so. No spare descriptor is kept to accept
+//! and close with: the kernel's queue holds the clients meanwhile, and a session that ends lets the next one in.
+
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::event::{Event, Level, Notice, SharedObserver};
+
+/// Connections that the kernel holds until they are accepted; `net.core.somaxconn` may cut it.
+const BACKLOG: i32 = 4096;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Least time between two notices of a pause.
+const NOTICE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Silence after which the kernel asks whether a client is there, and how it asks. The session's own pings come
+/// earlier; this bounds the connections that are not sessions yet.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// How long sent bytes may stay unacknowledged before the kernel gives the connection up (RFC 5482).
+#[cfg(target_os = "linux")]
+const USER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Listens on `address`. On `[::]` IPv4 clients are taken too, whatever the system's default says; their addresses
+/// then come in the mapped form that [`ClientAddr`](crate::peer::ClientAddr) folds.
+///
+/// # Errors
+/// What the system said, in one line that names the address.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    listen(address).map_err(|error| {
+        let why = match error.kind() {
+            io::ErrorKind::AddrInUse => String::from("the address is in use"),
+            io::ErrorKind::AddrNotAvailable => String::from("the address is not one of this machine's"),
+            io::ErrorKind::PermissionDenied => String::from("no permission for this port"),
+            _ => error.to_string(),
+        };
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {why}"))
+    })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.ip() == Ipv6Addr::UNSPECIFIED {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Where an [`Acceptor`] takes connections from.
+pub trait Source {
+    /// A connection.
+    type Stream;
+
+    /// Waits for the next connection.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
+}
+
+impl Source for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, peer) = Self::accept(self).await?;
+        // A socket that takes no option is dead already, which its first read tells.
+        let _ = tune(&stream);
+        Ok((stream, peer))
+    }
+}
+
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    Ok(())
+}
+
+/// Takes connections from one source until it is stopped.
+pub struct Acceptor<S: Source = TcpListener> {
+    source: S,
+    observer: SharedObserver,
+    stop: CancellationToken,
+    pause: Duration,
+    noticed: Option<Instant>,
+}
+
+impl<S: Source> Acceptor<S> {
+    /// Takes from `source` until `stop` is cancelled; tells `observer` of pauses.
+    pub fn new(source: S, observer: SharedObserver, stop: CancellationToken) -> Self {
+        Self { source, observer, stop, pause: FIRST_PAUSE, noticed: None }
+    }
+
+    /// The next connection and its address; `None` once stopped. Call it again at once: nothing but this may wait
+    /// between two accepts.
+    pub async fn next(&mut self) -> Option<(S::Stream, SocketAddr)> {
+        loop {
+            let accepted = self.stop.run_until_cancelled(self.source.accept()).await?;
+            match accepted {
+                Ok(connection) => {
+                    self.pause = FIRST_PAUSE;
+                    return Some(connection);
+                }
+                Err(error) if concerns_one_connection(&error) => {}
+                Err(error) => {
+                    self.tell(&error);
+                    self.stop.run_until_cancelled(sleep(self.pause)).await?;
+                    self.pause = self.pause.saturating_mul(2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, error: &io::Error) {
+        if self.noticed.is_some_and(|at| at.elapsed() < NOTICE_INTERVAL) {
+            return;
+        }
+        self.noticed = Some(Instant::now());
+        let remedy =
+            if is_exhaustion(error) { "; raise the limit of open files, or lower [capacity] sessions" } else { "" };
+        let text = format!("no connection can be accepted: {error}{remedy}");
+        self.observer.observe(&Event::Notice(Notice { level: Level::Warning, code: "accept_paused", text }));
+    }
+}
+
+/// Whether accept(2) reports what happened to the one connection that it took off the queue.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    let one = [
+        Errno::CONNABORTED,
+        Errno::CONNRESET,
+        Errno::INTR,
+        Errno::PROTO,
+        Errno::PERM,
+        Errno::TIMEDOUT,
+        Errno::HOSTUNREACH,
+        Errno::NETUNREACH,
+        Errno::NETDOWN,
+    ];
+    Errno::from_io_error(error).is_some_and(|errno| one.contains(&errno))
+}
+
+fn is_exhaustion(error: &io::Error) -> bool {
+    let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| exhausted.contains(&errno))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    const PEER: &str = "192.0.2.1:4711";
+
+    /// Fails as scripted, then gives connections named by their number.
+    struct Script(Mutex<(VecDeque<Errno>, u32)>);
+
+    impl Script {
+        fn new(errors: impl IntoIterator<Item = Errno>) -> Self {
+            Self(Mutex::new((errors.into_iter().collect(), 0)))
+        }
+    }
+
+    impl Source for Script {
+        type Stream = u32;
+
+        async fn accept(&self) -> io::Result<(u32, SocketAddr)> {
+            let mut script = self.0.lock().unwrap();
+            if let Some(errno) = script.0.pop_front() {
+                return Err(errno.into());
+            }
+            script.1 += 1;
+            Ok((script.1, PEER.parse().unwrap()))
+        }
+    }
+
+    #[derive(Default)]
+    struct Notices(Mutex<Vec<String>>);
+
+    impl crate::event::Observer for Notices {
+        fn observe(&self, event: &Event) {
+            if let Event::Notice(notice) = event {
+                self.0.lock().unwrap().push(format!("{} {}", notice.code, notice.text));
+            }
+        }
+    }
+
+    fn acceptor(errors: impl IntoIterator<Item = Errno>) -> (Acceptor<Script>, Arc<Notices>, CancellationToken) {
+        let (notices, stop) = (Arc::new(Notices::default()), CancellationToken::new());
+        (Acceptor::new(Script::new(errors), Arc::clone(&notices) as SharedObserver, stop.clone()), notices, stop)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rx12_exhaustion_pauses_and_recovers() {
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
+            let (mut acceptor, notices, _stop) = acceptor(std::iter::repeat_n(errno, 20));
+            let start = Instant::now();
+            assert_eq!(acceptor.next().await.unwrap().0, 1, "{errno:?}");
+            let waited = start.elapsed();
+            // 50, 100, 200, 400, 800 ms, then 15 times 1 s: about one system call a second.
+            assert!((Duration::from_millis(16_550)..Duration::from_secs(17)).contains(&waited), "{waited:?}");
+            let told = notices.0.lock().unwrap().clone();
+            assert!((2..=17).contains(&told.len()), "{}", told.len());
+            assert!(told[0].starts_with("accept_paused") && told[0].contains("limit of open files"), "{}", told[0]);
+            let start = Instant::now();
+            assert_eq!(acceptor.next().await.unwrap().0, 2);
+            assert_eq!(start.elapsed(), Duration::ZERO, "the twin: without an error nothing waits");
+            assert_eq!(acceptor.pause, FIRST_PAUSE);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_broken_connection_delays_nobody() {
+        let broken = [Errno::CONNABORTED, Errno::INTR, Errno::PERM, Errno::CONNRESET, Errno::PROTO];
+        let (mut acceptor, notices, _stop) = acceptor(broken);
+        let start = Instant::now();
+        assert_eq!(acceptor.next().await.unwrap().0, 1);
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        assert!(notices.0.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stopping_ends_a_pause_and_a_wait() {
+        let (mut paused, _notices, stop) = acceptor(std::iter::repeat_n(Errno::MFILE, 1000));
+        let canceller = async {
+            sleep(Duration::from_millis(10)).await;
+            stop.cancel();
+        };
+        let start = Instant::now();
+        let (ended, ()) = tokio::join!(paused.next(), canceller);
+        assert!(ended.is_none());
+        assert!(start.elapsed() < FIRST_PAUSE);
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_named_in_one_line() {
+        let first = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = first.local_addr().unwrap();
+        let error = bind(address).unwrap_err();
+        assert_eq!(error.to_string(), format!("cannot listen on {address}: the address is in use"));
+        drop(first);
+        assert!(bind(address).is_ok(), "the twin: the port is free");
+    }
+
+    #[tokio::test]
+    async fn id07_ipv4_clients_of_a_dual_stack_socket_are_folded() {
+        // A machine without IPv6 has no dual-stack socket to test.
+        let Ok(listener) = bind("[::]:0".parse().unwrap()) else { return };
+        let port = listener.local_addr().unwrap().port();
+        let stop = CancellationToken::new();
+        let mut acceptor = Acceptor::new(listener, Arc::new(Notices::default()), stop.clone());
+        let _client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let (stream, peer) = acceptor.next().await.unwrap();
+        assert_eq!(crate::peer::ClientAddr::new(peer.ip()).to_string(), "127.0.0.1");
+        assert!(stream.nodelay().unwrap());
+        assert!(SockRef::from(&stream).keepalive().unwrap());
+        stop.cancel();
+        assert!(acceptor.next().await.is_none());
+    }
+}

@@ -1,0 +1,299 @@
+//! The data plane: two streams, one [`Session`] between them, one task.
+//!
+//! What is read is judged and written on within one poll, through a scratch buffer that the worker thread owns. A
+//! direction keeps only what was read and may not be sent yet, at most [`READ_SIZE`]; while it keeps anything, that side
+//! is not read: back-pressure is the absence of a queue, and an idle connection owns no buffer.
+//!
+//! It judges nothing. Time is tokio's, so that tests can hold it still.
+
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+use crate::event::Observer;
+use crate::session::{Cause, EndKind, Ended, Session, ShortFrame, Side, Traffic};
+use wire::{Drained, Wire};
+
+/// The most that one read takes from a socket.
+pub const READ_SIZE: usize = 64 << 10;
+/// Room in front of what is read, for the bytes that a session kept.
+const HEADROOM: usize = ShortFrame::CAPACITY;
+/// Reads of each side in one poll, before other connections get their turn.
+const ROUNDS: usize = 4;
+/// How long the sockets may take to close once the session is over.
+const LINGER: Duration = Duration::from_secs(2);
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; HEADROOM + READ_SIZE]);
+}
+
+/// Ends a session from outside: kept beside whoever may revoke, drain or replace it.
+#[derive(Clone, Debug, Default)]
+pub struct Control(Arc<Request>);
+
+#[derive(Debug, Default)]
+struct Request {
+    cause: OnceLock<Cause>,
+    asked: Notify,
+}
+
+impl Control {
+    /// A handle of which nobody has asked anything.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks for the session's end; the first cause counts.
+    pub fn end(&self, cause: Cause) {
+        if self.0.cause.set(cause).is_ok() {
+            self.0.asked.notify_one();
+        }
+    }
+
+    async fn asked(&self) -> Cause {
+        loop {
+            if let Some(cause) = self.0.cause.get() {
+                return *cause;
+            }
+            self.0.asked.notified().await;
+        }
+    }
+}
+
+/// Carries both streams until the session ends, and closes both. `backend_leftover` is what the backend sent behind its
+/// 101 and was read with it.
+pub fn relay<C, B>(
+    client: C,
+    backend: B,
+    backend_leftover: Vec<u8>,
+    session: Session,
+    control: Control,
+    observer: &dyn Observer,
+) -> impl Future<Output = Ended>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut client = Wire::new(client, Vec::new());
+    let mut backend = Wire::new(backend, backend_leftover);
+    let mut turns = Turns { session, observer, told: [Traffic::default(); 2] };
+    // What an `async fn` takes as an argument and moves, its future holds twice.
+    async move {
+        let ended = turns.carry_out(&mut client, &mut backend, &control).await;
+        linger(&mut client, &mut backend).await;
+        ended
+    }
+}
+
+/// Ends both streams; a side that does not end in time is dropped.
+async fn linger<C, B>(client: &mut Wire<C>, backend: &mut Wire<B>)
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
+    let closing = poll_fn(|cx| {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let client = client.poll_linger(scratch, cx);
+            let backend = backend.poll_linger(scratch, cx);
+            if client.is_ready() { backend } else { Poll::Pending }
+        })
+    });
+    let _ = timeout(LINGER, closing).await;
+}
+
+/// Waits for the session's next deadline. The alarm is moved only to an earlier time: a deadline that was put off makes
+/// it ring once for nothing, which costs less than moving it with every message.
+fn poll_alarm(
+    mut alarm: Pin<&mut Sleep>,
+    armed: &mut Option<std::time::Instant>,
+    session: &Session,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    let Some(due) = session.poll_timeout() else { return Poll::Pending };
+    if armed.is_none_or(|armed| due < armed) {
+        alarm.as_mut().reset(Instant::from_std(due));
+        *armed = Some(due);
+    }
+    let rung = alarm.poll(cx);
+    if rung.is_ready() {
+        *armed = None;
+    }
+    rung
+}
+
+/// What the two directions share.
+struct Turns<'a> {
+    session: Session,
+    observer: &'a dyn Observer,
+    told: [Traffic; 2],
+}
+
+/// Whether a turn changed anything.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Moved {
+    Yes,
+    No,
+}
+
+impl Turns<'_> {
+    /// Carries until the session is over.
+    async fn carry_out<C, B>(&mut self, client: &mut Wire<C>, backend: &mut Wire<B>, control: &Control) -> Ended
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+        B: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut alarm = pin!(sleep(Duration::ZERO));
+        let mut armed = None;
+        let mut asked = pin!(control.asked());
+        let mut is_asked = false;
+        poll_fn(|cx| {
+            if !is_asked && let Poll::Ready(cause) = asked.as_mut().poll(cx) {
+                is_asked = true;
+                self.session.begin_close(cause, Instant::now().into_std());
+            }
+            loop {
+                SCRATCH.with_borrow_mut(|scratch| self.poll(client, backend, scratch, cx));
+                if let Some(ended) = self.session.poll_closed() {
+                    return Poll::Ready(ended);
+                }
+                if poll_alarm(alarm.as_mut(), &mut armed, &self.session, cx).is_pending() {
+                    return Poll::Pending;
+                }
+                self.session.handle_timeout(Instant::now().into_std());
+            }
+        })
+        .await
+    }
+
+    /// Carries both ways what can be carried, a bounded amount of it.
+    fn poll<C, B>(&mut self, client: &mut Wire<C>, backend: &mut Wire<B>, scratch: &mut [u8], cx: &mut Context<'_>)
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+        B: AsyncRead + AsyncWrite + Unpin,
+    {
+        for _ in 0..ROUNDS {
+            let up = self.carry(Side::Client, client, backend, scratch, cx);
+            let down = self.carry(Side::Backend, backend, client, scratch, cx);
+            self.tell();
+            if self.session.poll_closed().is_some() || (up == Moved::No && down == Moved::No) {
+                return;
+            }
+        }
+        cx.waker().wake_by_ref();
+    }
+
+    fn tell(&mut self) {
+        for (side, told) in Side::BOTH.into_iter().zip(&mut self.told) {
+            let total = self.session.traffic(side);
+            let messages = total.messages.saturating_sub(told.messages);
+            let bytes = total.bytes.saturating_sub(told.bytes);
+            if bytes > 0 || messages > 0 {
+                self.observer.traffic(side.direction(), Traffic { messages, bytes });
+                *told = total;
+            }
+        }
+    }
+
+    /// One turn of one direction: what waits is sent, then one read is judged and sent.
+    fn carry<X, Y>(
+        &mut self,
+        from: Side,
+        source: &mut Wire<X>,
+        sink: &mut Wire<Y>,
+        scratch: &mut [u8],
+        cx: &mut Context<'_>,
+    ) -> Moved
+    where
+        X: AsyncRead + Unpin,
+        Y: AsyncWrite + Unpin,
+    {
+        let to = from.opposite();
+        let now = Instant::now().into_std();
+        match sink.poll_drain(cx) {
+            Drained::Waits { progress } => {
+                if progress {
+                    self.session.handle_progress(to, now);
+                }
+                self.session.handle_blocked(to, now);
+                return Moved::No;
+            }
+            Drained::Failed => self.session.handle_write_error(to, now),
+            Drained::Whole => {}
+        }
+        self.session.handle_unblocked(to, now);
+        if self.insert(to, sink, now, cx) == Moved::Yes {
+            return Moved::Yes;
+        }
+        if self.session.write_ended(to) {
+            sink.poll_end(cx);
+        }
+        if !self.session.wants_read(from) {
+            return Moved::No;
+        }
+        match source.poll_input(scratch.get_mut(HEADROOM..).unwrap_or_default(), cx) {
+            Poll::Pending => return Moved::No,
+            Poll::Ready(Err(_)) => self.session.handle_end(from, EndKind::Abrupt, now),
+            Poll::Ready(Ok(0)) => self.session.handle_end(from, EndKind::Clean, now),
+            Poll::Ready(Ok(length)) => {
+                let end = HEADROOM.saturating_add(length);
+                let rest = self.forward(from, scratch.get_mut(..end).unwrap_or_default(), sink, now, cx);
+                source.keep_input(scratch.get(rest..end).unwrap_or_default());
+            }
+        }
+        Moved::Yes
+    }
+
+    /// Judges what lies behind the headroom of `scratch` and sends on what passes; says where the unjudged rest begins.
+    fn forward<Y>(
+        &mut self,
+        from: Side,
+        scratch: &mut [u8],
+        sink: &mut Wire<Y>,
+        now: std::time::Instant,
+        cx: &mut Context<'_>,
+    ) -> usize
+    where
+        Y: AsyncWrite + Unpin,
+    {
+        let mut at = HEADROOM;
+        loop {
+            let step = self.session.receive(from, scratch.get(at..).unwrap_or_default(), now);
+            let first = step.first.as_slice();
+            let start = at.saturating_add(step.pass.start);
+            let begin = start.saturating_sub(first.len());
+            if let Some(place) = scratch.get_mut(begin..start) {
+                place.copy_from_slice(first);
+            }
+            sink.send(scratch.get(begin..at.saturating_add(step.pass.end)).unwrap_or_default(), cx);
+            at = at.saturating_add(step.consumed);
+            let inserted = self.insert(from.opposite(), sink, now, cx);
+            if at >= scratch.len() || (step.consumed == 0 && inserted == Moved::No) {
+                return at;
+            }
+        }
+    }
+
+    /// Sends the frames of the gateway's own that may stand here.
+    fn insert<Y>(&mut self, to: Side, sink: &mut Wire<Y>, now: std::time::Instant, cx: &mut Context<'_>) -> Moved
+    where
+        Y: AsyncWrite + Unpin,
+    {
+        let mut moved = Moved::No;
+        while let Some(frame) = self.session.poll_transmit(to, now) {
+            sink.send(frame.as_slice(), cx);
+            moved = Moved::Yes;
+        }
+        moved
+    }
+}

@@ -1,0 +1,189 @@
+//! One socket of a relay, with what was read from it and not judged, and what is for it and not sent.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A stream and the bytes that wait beside it.
+pub(super) struct Wire<T> {
+    io: T,
+    input: Waiting,
+    output: Waiting,
+    way: Way,
+}
+
+/// How far writing has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// All that was written was flushed.
+    Flushed,
+    /// Something was written and may lie in a TLS buffer.
+    Unflushed,
+    /// The stream's end was written.
+    Ended,
+    /// Writing failed; what comes is thrown away.
+    Broken,
+    /// As before, and told.
+    BrokenTold,
+}
+
+/// What became of the bytes that waited.
+pub(super) enum Drained {
+    /// None waits.
+    Whole,
+    /// Some wait still.
+    Waits {
+        /// Whether some of them went.
+        progress: bool,
+    },
+    /// Writing failed; told once.
+    Failed,
+}
+
+impl<T> Wire<T> {
+    pub(super) fn new(io: T, input: Vec<u8>) -> Self {
+        Self { io, input: Waiting::new(input), output: Waiting::default(), way: Way::Flushed }
+    }
+
+    /// Keeps what was read and may not be judged yet, in front of what will be read.
+    pub(super) fn keep_input(&mut self, rest: &[u8]) {
+        if !rest.is_empty() {
+            self.input = Waiting::new([rest, self.input.as_slice()].concat());
+        }
+    }
+
+    fn break_off(&mut self) {
+        self.output = Waiting::default();
+        if self.way != Way::BrokenTold {
+            self.way = Way::Broken;
+        }
+    }
+}
+
+impl<T: AsyncRead + Unpin> Wire<T> {
+    /// What waited, else what one read brings; zero bytes are the stream's end.
+    pub(super) fn poll_input(&mut self, buffer: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let waited = self.input.take(buffer);
+        if waited > 0 {
+            return Poll::Ready(Ok(waited));
+        }
+        let mut buffer = ReadBuf::new(buffer);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> Wire<T> {
+    /// Sends `bytes`, or keeps what does not go at once.
+    pub(super) fn send(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
+        if bytes.is_empty() || !matches!(self.way, Way::Flushed | Way::Unflushed) {
+            return;
+        }
+        self.way = Way::Unflushed;
+        let mut sent = 0;
+        if self.output.is_empty() {
+            match Pin::new(&mut self.io).poll_write(cx, bytes) {
+                Poll::Ready(Ok(count)) if count > 0 => sent = count,
+                Poll::Ready(_) => return self.break_off(),
+                Poll::Pending => {}
+            }
+        }
+        self.output.append(bytes.get(sent..).unwrap_or_default());
+    }
+
+    /// Sends what waits, and flushes until nothing lies in a buffer: a TLS stream sends only then.
+    pub(super) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Drained {
+        let mut progress = false;
+        while !self.output.is_empty() {
+            match Pin::new(&mut self.io).poll_write(cx, self.output.as_slice()) {
+                Poll::Pending => return Drained::Waits { progress },
+                Poll::Ready(Ok(count)) if count > 0 => self.output.advance(count),
+                Poll::Ready(_) => self.break_off(),
+            }
+            progress = true;
+        }
+        if self.way == Way::Unflushed {
+            match Pin::new(&mut self.io).poll_flush(cx) {
+                Poll::Pending => return Drained::Waits { progress },
+                Poll::Ready(Ok(())) => self.way = Way::Flushed,
+                Poll::Ready(Err(_)) => self.break_off(),
+            }
+        }
+        if self.way == Way::Broken {
+            self.way = Way::BrokenTold;
+            return Drained::Failed;
+        }
+        Drained::Whole
+    }
+
+    /// Ends the stream toward this side, once; to be asked again until it is done.
+    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) {
+        if self.way == Way::Flushed && Pin::new(&mut self.io).poll_shutdown(cx).is_ready() {
+            self.way = Way::Ended;
+        }
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
+    /// Sends what waits, ends the stream, and throws away what comes until the other side ends too: a socket that is
+    /// closed over unread bytes is reset, and the last bytes sent may be lost with it.
+    pub(super) fn poll_linger(&mut self, scratch: &mut [u8], cx: &mut Context<'_>) -> Poll<()> {
+        if let Drained::Waits { .. } = self.poll_drain(cx) {
+            return Poll::Pending;
+        }
+        self.poll_end(cx);
+        self.input = Waiting::default();
+        for _ in 0..super::ROUNDS {
+            match ready!(self.poll_input(scratch, cx)) {
+                Ok(count) if count > 0 => {}
+                _ if self.way == Way::Flushed => return Poll::Pending,
+                _ => return Poll::Ready(()),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Bytes that wait; none, and no memory, most of the time.
+#[derive(Default)]
+struct Waiting {
+    bytes: Vec<u8>,
+    gone: usize,
+}
+
+impl Waiting {
+    fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, gone: 0 }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        self.bytes.get(self.gone..).unwrap_or_default()
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.gone = self.gone.saturating_add(count);
+        if self.gone >= self.bytes.len() {
+            *self = Self::default();
+        }
+    }
+
+    fn take(&mut self, buffer: &mut [u8]) -> usize {
+        let count = self.as_slice().len().min(buffer.len());
+        if let (Some(place), Some(bytes)) = (buffer.get_mut(..count), self.as_slice().get(..count)) {
+            place.copy_from_slice(bytes);
+        }
+        self.advance(count);
+        count
+    }
+}
