@@ -23,3 +23,4 @@ pub mod config;
 // Floor 6
 pub mod limits;
 pub mod net;
+pub mod telemetry;
