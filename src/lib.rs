@@ -24,3 +24,5 @@ pub mod config;
 pub mod limits;
 pub mod net;
 pub mod telemetry;
+// Floor 7
+pub mod gateway;

@@ -1,0 +1,140 @@
+//! The life of a connection: [`serve`] tells it whole, [`admit`] is the way in.
+//!
+//! Cheap tests stand before dear ones. A refusal in any room leaves by one door; every permit is a value that returns
+//! by being dropped, whatever the way out.
+
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::entrance::{self, Entered};
+use super::house::{Door, House};
+use super::snapshot::Snapshot;
+use super::visit::Visit;
+use super::{answer, clock, random};
+use crate::config::ProxyMode;
+use crate::limits::{AddressPermit, ConnectionPermit, ServerPermit, SessionPermit, SubjectPermit};
+use crate::net::http;
+use crate::net::relay::{self, Control};
+use crate::net::tls::ClientStream;
+use crate::net::upstream::UpstreamConnection;
+use crate::peer::ClientAddr;
+use crate::policy::admission::{Admission, authorize};
+use crate::policy::forward::{self, ForwardFacts};
+use crate::policy::screen::{Screened, screen};
+use crate::policy::{Policy, Reason, Refusal};
+use crate::session::{By, Cause, Ended, Session};
+use crate::ws::opening::{self, WebSocketKey};
+
+/// A handshake that was admitted, its backend connection, and the places it holds while its session lives.
+struct Admitted {
+    admission: Admission,
+    upstream: UpstreamConnection<ServerPermit>,
+    session: SessionPermit,
+    subject: SubjectPermit,
+}
+
+/// Carries a connection from its accept to its last record.
+pub(super) async fn serve(
+    house: Arc<House>,
+    door: Arc<Door>,
+    tcp: TcpStream,
+    mut visit: Visit,
+    mut connection: ConnectionPermit,
+) {
+    let deadline = visit.deadline(house.rules.total);
+    let Some(Entered { mut client, mut address }) = entrance::enter(&house, &door, tcp, &mut visit).await else {
+        return;
+    };
+    let admitted = timeout_at(deadline, admit(&house, &door, &mut client, &mut address, &mut visit)).await;
+    let Admitted { admission, upstream, session: session_permit, subject: subject_permit } =
+        match admitted.unwrap_or_else(|_| Err(Reason::AdmissionTimeout.into())) {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                visit.refused(&refusal);
+                return answer::refuse(&house, client, &refusal, visit.id()).await;
+            }
+        };
+
+    let control = Control::new();
+    let registration = house.sessions.register(visit.id(), control.clone());
+    let (head, subprotocol) = answer::switching_protocols(&admission, &upstream.accepted);
+    let rules = Arc::clone(&admission.policy.session);
+    let lease = admission.principal.session_until().map(|until| until.saturating_since(clock::unix_now()));
+    let stay = visit.opened(upstream.server, subprotocol);
+    drop(admission);
+    if answer::write(&mut client, &head, deadline).await.is_err() {
+        return stay.closed(&Ended::before_any_frame(Cause::ClientLost, By::Client));
+    }
+    connection.end_pending();
+    drop((address, head));
+    let session = Session::new(rules, lease, Instant::now().into_std(), random::fill);
+    let UpstreamConnection { stream: backend, glued, permit: server_permit, .. } = upstream;
+    let ended = relay::relay(client, backend, glued, session, control, house.observer.as_ref()).await;
+    stay.closed(&ended);
+    drop((connection, session_permit, subject_permit, server_permit, registration));
+}
+
+/// Leads a connection from its first byte to a verified 101 of a backend.
+async fn admit(
+    house: &House,
+    door: &Door,
+    client: &mut ClientStream,
+    address: &mut Option<AddressPermit>,
+    visit: &mut Visit,
+) -> Result<Admitted, Refusal> {
+    let read = http::read_head(client, &house.rules.limits, Instant::now() + house.rules.head).await?;
+    if door.proxy == ProxyMode::XForwardedFor {
+        *address = entrance::charge_forwarded(house, door, &read.head.headers, visit)?;
+    }
+    let opening = opening::judge_request(read.head)?;
+    visit.asks_for(&opening);
+    if !read.rest.is_empty() {
+        return Err(Reason::EarlyBytes.into());
+    }
+
+    let snapshot = house.snapshot.load_full();
+    let transport = entrance::transport(client, visit);
+    let screened = screen(opening, &transport, &snapshot.policies)?;
+    let Screened { policy, .. } = &screened;
+    visit.falls_under(&policy.name, snapshot.generation);
+    let policy = Arc::clone(policy);
+
+    let (session, admission) = prove(house, screened, &snapshot, transport.client)?;
+    visit.proved_to_be(&admission.principal);
+    let subject = house.limits.reserve_subject(&policy.name, &policy.quotas, visit.subject())?;
+    if house.closing.is_cancelled() {
+        return Err(Reason::Draining.into());
+    }
+
+    let dialer = snapshot.dialers.get(&policy.name).ok_or(Reason::Internal)?;
+    let key = WebSocketKey::generate(random::bytes()?);
+    let cap = policy.upstream.connections_per_server;
+    let facts = ForwardFacts { client: transport.client, proto: door.scheme(), request_id: visit.id(), key: &key };
+    let dial = dialer.dial(
+        &key,
+        |server| house.limits.reserve_server(&policy.name, &server.name, cap),
+        |server| forward::build_request(&admission, server, facts),
+    );
+    let upstream = entrance::while_silent(client, dial).await?;
+    Ok(Admitted { admission, upstream, session, subject })
+}
+
+/// Charges the address for a session and an attempt before any signature is checked, then judges the credential. Only
+/// a credential that does not hold counts as a failed attempt.
+fn prove(
+    house: &House,
+    screened: Screened,
+    snapshot: &Snapshot,
+    client: ClientAddr,
+) -> Result<(SessionPermit, Admission), Refusal> {
+    let attempt = house.limits.check_failures(client)?;
+    let Policy { name, quotas, .. } = screened.policy.as_ref();
+    let session = house.limits.reserve_session(client, name, quotas);
+    let proof = session.and_then(|session| Ok((session, authorize(screened, &snapshot.keys, clock::unix_now())?)));
+    if !matches!(&proof, Err(refusal) if refusal.reason.is_failed_proof()) {
+        attempt.forgive();
+    }
+    proof
+}

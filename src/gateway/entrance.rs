@@ -1,0 +1,146 @@
+//! From a socket to a client whose address is charged and whose TLS stands; and the watch over a client that has to
+//! wait for its 101.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::answer;
+use super::house::{Door, House};
+use super::visit::Visit;
+use crate::config::ProxyMode;
+use crate::limits::AddressPermit;
+use crate::net::client_address::{client_from_forwarded, is_trusted};
+use crate::net::proxy_protocol;
+use crate::net::tls::{ClientStream, ServerTls, TlsError};
+use crate::peer::ClientAddr;
+use crate::policy::screen::Transport;
+use crate::policy::{Reason, Refusal};
+use crate::ws::head::Headers;
+
+/// A client that may send its request head.
+pub(super) struct Entered {
+    pub(super) client: ClientStream,
+    /// The address's places; `None` for a trusted proxy itself.
+    pub(super) address: Option<AddressPermit>,
+}
+
+/// Learns whose address is charged, charges it, and completes TLS. A client that is turned away here has got its answer
+/// when this returns `None`; the visit knows the refusal.
+pub(super) async fn enter(house: &House, door: &Door, tcp: TcpStream, visit: &mut Visit) -> Option<Entered> {
+    let mut tcp = tcp;
+    let address = match charge_peer(house, door, &mut tcp, visit).await {
+        Ok(address) => address,
+        Err(refusal) => {
+            visit.refused(&refusal);
+            return None;
+        }
+    };
+    let Some(tls) = &door.tls else {
+        return Some(Entered { client: ClientStream::Plain(tcp), address });
+    };
+    match secure(house, tls, tcp).await {
+        Ok(client) => Some(Entered { client, address }),
+        Err(TurnedAway { refusal, plain }) => {
+            visit.refused(&refusal);
+            if let Some(tcp) = plain {
+                answer::refuse(house, ClientStream::Plain(tcp), &refusal, visit.id()).await;
+            }
+            None
+        }
+    }
+}
+
+async fn charge_peer(
+    house: &House,
+    door: &Door,
+    tcp: &mut TcpStream,
+    visit: &mut Visit,
+) -> Result<Option<AddressPermit>, Refusal> {
+    let client = match door.proxy {
+        ProxyMode::None => ClientAddr::new(visit.peer),
+        ProxyMode::ProxyProtocol => {
+            proxy_protocol::read_client(tcp, visit.peer, &door.trusted, house.rules.proxy_header).await?
+        }
+        ProxyMode::XForwardedFor if is_trusted(visit.peer, &door.trusted) => return Ok(None),
+        ProxyMode::XForwardedFor => {
+            return Err(Refusal::new(Reason::ProxyUntrusted).with_detail(visit.peer.to_string()));
+        }
+    };
+    visit.client_is(client);
+    charge(house, door, client)
+}
+
+/// Charges the address that X-Forwarded-For names.
+pub(super) fn charge_forwarded(
+    house: &House,
+    door: &Door,
+    headers: &Headers,
+    visit: &mut Visit,
+) -> Result<Option<AddressPermit>, Refusal> {
+    let lines: Vec<&str> = headers.all("x-forwarded-for").collect();
+    let client = client_from_forwarded(lines, &door.trusted, visit.peer)?;
+    visit.client_is(client);
+    charge(house, door, client)
+}
+
+/// A trusted proxy that speaks for itself is bound by the whole gateway's capacity alone.
+fn charge(house: &House, door: &Door, client: ClientAddr) -> Result<Option<AddressPermit>, Refusal> {
+    let proxy_itself = is_trusted(client.ip(), &door.trusted);
+    if proxy_itself { Ok(None) } else { house.limits.charge_address(client).map(Some) }
+}
+
+struct TurnedAway {
+    refusal: Refusal,
+    /// The socket of a client that spoke plain HTTP, and can be told so.
+    plain: Option<TcpStream>,
+}
+
+async fn secure(house: &House, tls: &ServerTls, tcp: TcpStream) -> Result<ClientStream, TurnedAway> {
+    let deadline = Instant::now() + house.rules.tls;
+    let unheard = |refusal: Refusal| TurnedAway { refusal, plain: None };
+    let handshake = async {
+        let _turn = house.tls_handshakes.acquire().await;
+        tls.accept(tcp).await
+    };
+    match timeout_at(deadline, handshake).await {
+        Ok(Ok(client)) => Ok(client),
+        Ok(Err(TlsError::PlainHttp(tcp))) => Err(TurnedAway { refusal: Reason::PlainHttp.into(), plain: Some(tcp) }),
+        Ok(Err(TlsError::ClientGone)) => Err(unheard(Reason::ClientGone.into())),
+        Ok(Err(TlsError::Failed { why, .. })) => Err(unheard(Refusal::new(Reason::TlsFailed).with_detail(why))),
+        Err(_) => Err(unheard(Reason::TlsTimeout.into())),
+    }
+}
+
+/// What the screen is told of the transport.
+pub(super) fn transport(client: &ClientStream, visit: &Visit) -> Transport {
+    Transport {
+        client: visit.client(),
+        server_name: client.server_name().map(str::to_owned),
+        client_certificate: false,
+    }
+}
+
+/// Waits for `work` while the client stays silent: a byte is early, an end makes the work pointless. The client is
+/// read once more after the work is done, so that nothing that came before the 101 is taken for a frame.
+pub(super) async fn while_silent<T>(
+    client: &mut ClientStream,
+    work: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        let outcome = work.as_mut().poll(context);
+        let mut byte = [0; 1];
+        let mut buffer = ReadBuf::new(&mut byte);
+        match Pin::new(&mut *client).poll_read(context, &mut buffer) {
+            Poll::Pending => outcome,
+            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => Poll::Ready(Err(Reason::EarlyBytes.into())),
+            Poll::Ready(_) => Poll::Ready(Err(Reason::ClientGone.into())),
+        }
+    })
+    .await
+}

@@ -1,0 +1,66 @@
+//! What a scrape of the metrics asks the house for: the metrics exist before the house does, and read from it later.
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use super::house::{Door, House};
+use crate::limits::Fill;
+use crate::telemetry::metrics::{self, CertificateLife, Source, TableFill};
+
+/// Where a scrape will read from.
+#[derive(Default)]
+pub(super) struct Readings(Arc<OnceLock<Origin>>);
+
+struct Origin {
+    house: Weak<House>,
+    doors: Vec<Arc<Door>>,
+}
+
+impl Readings {
+    /// Gives nothing until [`Readings::read_from`] was called.
+    pub(super) fn source(&self) -> Source {
+        let origin = Arc::clone(&self.0);
+        Arc::new(move || origin.get().and_then(Origin::read).unwrap_or_default())
+    }
+
+    pub(super) fn read_from(&self, house: &Arc<House>, doors: Vec<Arc<Door>>) {
+        // A second call would change nothing, and there is none.
+        let _ = self.0.set(Origin { house: Arc::downgrade(house), doors });
+    }
+}
+
+impl Origin {
+    fn read(&self) -> Option<metrics::Readings> {
+        let house = self.house.upgrade()?;
+        let usage = house.limits.usage();
+        let bounds = house.limits.bounds();
+        let fill = |table, fill: Fill| TableFill { table, used: count(fill.spent), capacity: count(fill.total) };
+        let slots = |table, used, capacity: u32| TableFill { table, used: count(used), capacity: capacity.into() };
+        Some(metrics::Readings {
+            generation: house.snapshot.load().generation,
+            log_lines_lost: house.observer.untold(),
+            tables: vec![
+                slots("pending", usage.pending, bounds.pending),
+                slots("sessions", usage.sessions, bounds.sessions),
+                fill("connect_rates", usage.connect_buckets),
+                fill("failure_budgets", usage.failure_buckets),
+                fill("subject_rates", usage.subject_buckets),
+            ],
+            certificates: self.doors.iter().flat_map(|door| certificates(door)).collect(),
+        })
+    }
+}
+
+fn certificates(door: &Door) -> Vec<CertificateLife> {
+    let Some(tls) = &door.tls else { return Vec::new() };
+    let listener = door.address.to_string();
+    let life = |certificate: &Arc<crate::config::Certificate>| CertificateLife {
+        listener: listener.clone(),
+        certificate: certificate.names.first().cloned().unwrap_or_default(),
+        not_after: certificate.not_after,
+    };
+    tls.certificates().iter().map(life).collect()
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,155 @@
+//! What is known of a connection while it is on its way, and the one record that tells of it.
+//!
+//! A visit reports when it is refused, opened and closed. One that is dropped without having reported was ended by a
+//! panic or by the end of the drain, and says so: every connection leaves exactly one refusal or one closure.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::house::House;
+use super::random;
+use crate::event::{By, Closure, Event, Opened, Refused, SharedObserver, Who};
+use crate::peer::{ClientAddr, ConnectionId};
+use crate::policy::admission::Principal;
+use crate::policy::{PolicyName, Reason, Refusal};
+use crate::session::{Cause, Ended};
+use crate::ws::opening::OpeningHandshake;
+
+/// A connection on its way to a session.
+pub(super) struct Visit {
+    observer: SharedObserver,
+    pub(super) peer: IpAddr,
+    accepted_at: Instant,
+    who: Who,
+    path: Option<String>,
+    origin: Option<String>,
+    reported: bool,
+}
+
+impl Visit {
+    /// A connection was accepted.
+    pub(super) fn begin(house: &House, peer: IpAddr) -> Self {
+        // Ids only bring log lines together; where the generator fails the first check that needs it refuses.
+        let id = ConnectionId::from_bytes(random::bytes().unwrap_or_default());
+        Self {
+            observer: Arc::clone(&house.observer),
+            peer,
+            accepted_at: Instant::now(),
+            who: Who { id, client: None, policy: None, generation: 0, subject: None },
+            path: None,
+            origin: None,
+            reported: false,
+        }
+    }
+
+    pub(super) fn id(&self) -> ConnectionId {
+        self.who.id
+    }
+
+    /// The time by which it must be answered with a 101.
+    pub(super) fn deadline(&self, total: Duration) -> Instant {
+        self.accepted_at + total
+    }
+
+    pub(super) fn client_is(&mut self, client: ClientAddr) {
+        self.who.client = Some(client);
+    }
+
+    pub(super) fn asks_for(&mut self, opening: &OpeningHandshake) {
+        self.path = Some(opening.path.clone());
+        self.origin.clone_from(&opening.origin);
+    }
+
+    pub(super) fn falls_under(&mut self, policy: &PolicyName, generation: u64) {
+        self.who.policy = Some(policy.clone());
+        self.who.generation = generation;
+    }
+
+    /// The client, once known; the peer until then.
+    pub(super) fn client(&self) -> ClientAddr {
+        self.who.client.unwrap_or_else(|| ClientAddr::new(self.peer))
+    }
+
+    /// `issuer/subject`, once proved.
+    pub(super) fn subject(&self) -> Option<&str> {
+        self.who.subject.as_deref()
+    }
+
+    pub(super) fn proved_to_be(&mut self, principal: &Principal) {
+        self.who.subject = principal.name();
+    }
+
+    /// Reports a refusal; the visit is over.
+    pub(super) fn refused(&mut self, refusal: &Refusal) {
+        self.reported = true;
+        self.observer.observe(&Event::Refused(Refused {
+            who: self.who.clone(),
+            reason: refusal.reason,
+            detail: refusal.detail.clone(),
+            path: self.path.take(),
+            origin: self.origin.take(),
+            age: self.accepted_at.elapsed(),
+        }));
+    }
+
+    /// Reports that the 101 is about to be written; what follows is reported by the stay.
+    pub(super) fn opened(mut self, server: String, subprotocol: Option<String>) -> Stay {
+        self.reported = true;
+        self.observer.observe(&Event::Opened(Opened {
+            who: self.who.clone(),
+            path: self.path.take().unwrap_or_default(),
+            origin: self.origin.take(),
+            server,
+            subprotocol,
+            admission: self.accepted_at.elapsed(),
+        }));
+        Stay { observer: Arc::clone(&self.observer), who: self.who.clone(), since: Instant::now(), reported: false }
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        if !self.reported {
+            self.refused(&Reason::Internal.into());
+        }
+    }
+}
+
+/// A session's time in the house.
+pub(super) struct Stay {
+    observer: SharedObserver,
+    who: Who,
+    since: Instant,
+    reported: bool,
+}
+
+impl Stay {
+    /// Reports how the session ended.
+    pub(super) fn closed(mut self, ended: &Ended) {
+        self.report(ended);
+    }
+
+    fn report(&mut self, ended: &Ended) {
+        self.reported = true;
+        self.observer.observe(&Event::Closed(Closure {
+            who: self.who.clone(),
+            cause: ended.cause,
+            by: ended.by,
+            code: ended.code,
+            age: self.since.elapsed(),
+            from_client: ended.from_client,
+            from_backend: ended.from_backend,
+        }));
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        if !self.reported {
+            self.report(&Ended::before_any_frame(Cause::Internal, By::Gateway));
+        }
+    }
+}
