@@ -26,3 +26,5 @@ pub mod net;
 pub mod telemetry;
 // Floor 7
 pub mod gateway;
+// Floor 8
+pub mod cli;

@@ -1,0 +1,129 @@
+//! `wsgate check`: reads everything, reports every mistake at once, and runs the policies' examples.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use rustix::process::{Resource, getrlimit};
+
+use super::exit::Exit;
+use crate::config::diagnostic::{Style, counted, render};
+use crate::config::material::Environment;
+use crate::config::{Config, example};
+use crate::units::UnixSeconds;
+
+/// Reads the configuration, reports every mistake, and runs the policies' examples.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CheckArgs {
+    /// The configuration.
+    #[arg(default_value = "gateway.toml")]
+    pub file: PathBuf,
+    /// Print every value and where it came from.
+    #[arg(long)]
+    pub effective: bool,
+}
+
+/// What the command needs of its surroundings.
+pub struct Surroundings<'a> {
+    /// Environment variables.
+    pub env: Environment<'a>,
+    /// The time.
+    pub now: UnixSeconds,
+    /// Whether standard error takes colours.
+    pub style: Style,
+}
+
+/// Checks a configuration: results go to `out`, mistakes to `err`.
+pub fn run(args: &CheckArgs, around: &Surroundings<'_>, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
+    let (config, warnings) = match crate::config::load(&args.file, around.env, around.now) {
+        Ok(read) => read,
+        Err(mistakes) => {
+            err.write_all(mistakes.render(around.style).as_bytes())?;
+            return Ok(Exit::Configuration);
+        }
+    };
+    err.write_all(render(&warnings, around.style).as_bytes())?;
+    if args.effective {
+        effective(&config, out)?;
+    }
+    facts(&config, around.now, out)?;
+    dangers(&config, out)?;
+    let failed = examples(&config, around.now, out, err)?;
+    let listeners = counted(config.gateway.listeners.len(), "listener");
+    let policies = match config.policies.len() {
+        1 => String::from("1 policy"),
+        count => format!("{count} policies"),
+    };
+    let issuers = counted(config.gateway.issuers.len(), "issuer");
+    writeln!(out, "configuration ok: {listeners}, {policies}, {issuers} ({})", args.file.display())?;
+    Ok(if failed > 0 { Exit::Findings } else { Exit::Well })
+}
+
+fn effective(config: &Config, out: &mut dyn Write) -> io::Result<()> {
+    let mut file = None;
+    for setting in &config.settings {
+        if file != Some(&setting.file) {
+            writeln!(out, "# {}", setting.file.display())?;
+            file = Some(&setting.file);
+        }
+        writeln!(out, "{setting}")?;
+    }
+    writeln!(out)
+}
+
+fn facts(config: &Config, now: UnixSeconds, out: &mut dyn Write) -> io::Result<()> {
+    for listener in &config.gateway.listeners {
+        for source in listener.tls.iter().flat_map(|tls| &tls.certificates) {
+            let days = source.loaded.left(now).unwrap_or_default().as_secs() / 86_400;
+            let names = source.loaded.names.join(", ");
+            let chain = source.chain.display();
+            writeln!(out, "certificate {chain} on {}: {names}; the key matches; {days} days left", listener.address)?;
+        }
+    }
+    match config.gateway.capacity.sessions {
+        Some(sessions) => writeln!(out, "sessions: at most {sessions}"),
+        None => {
+            let sessions = config.gateway.capacity.session_bound(file_limit());
+            writeln!(out, "sessions: at most {sessions} (\"auto\", from a limit of {} open files)", file_limit())
+        }
+    }
+}
+
+/// The hard limit: the gateway raises its own limit to it at start.
+fn file_limit() -> u64 {
+    const UNLIMITED: u64 = 1 << 20;
+    getrlimit(Resource::Nofile).maximum.unwrap_or(UNLIMITED).min(UNLIMITED)
+}
+
+fn dangers(config: &Config, out: &mut dyn Write) -> io::Result<()> {
+    for (key, reason) in &config.gateway.dangers {
+        writeln!(out, "danger: {key} = {reason:?} (gateway)")?;
+    }
+    for policy in &config.policies {
+        for (key, reason) in &policy.dangers {
+            writeln!(out, "danger: {key} = {reason:?} (policy {})", policy.name)?;
+        }
+    }
+    Ok(())
+}
+
+fn examples(config: &Config, now: UnixSeconds, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<usize> {
+    let results = example::run(config, now);
+    let ran = results.len();
+    let mut failed: usize = 0;
+    for result in results {
+        if result.got != result.example.expect.as_str() {
+            failed = failed.saturating_add(1);
+            let example::Outcome { policy, example, got } = result;
+            let expected = example.expect.as_str();
+            writeln!(
+                err,
+                "example failed: {} ({}, policy {policy}): expected {expected}, got {got}",
+                example.name, example.place
+            )?;
+        }
+    }
+    if ran > 0 {
+        writeln!(out, "examples: {} of {ran} came out as told", ran.saturating_sub(failed))?;
+    }
+    Ok(failed)
+}

@@ -1,0 +1,241 @@
+//! `wsgate explain`: why was this handshake refused, or why would it be?
+//!
+//! Three questions: what a code means; what the log on standard input says of a connection's id; what the gate says of
+//! a handshake that the arguments describe. A token comes from a file or from standard input, never as an argument.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::{Exit, complain, environment, unix_now};
+use crate::config;
+use crate::peer::ClientAddr;
+use crate::policy::admission::authorize;
+use crate::policy::credential::Carrier;
+use crate::policy::refusal::Answer;
+use crate::policy::screen::{PolicySet, Transport, screen};
+use crate::policy::{Reason, Refusal};
+use crate::secret::Secret;
+use crate::session::Cause;
+use crate::ws::head::parse_request;
+use crate::ws::opening::judge_request;
+
+/// Bytes of a line of the log that are read, and of a token.
+const LINE_BYTES: u64 = 64 << 10;
+
+/// `wsgate explain`.
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// A code, such as origin_not_allowed; or the id that a refused client was shown, with JSON log lines on standard
+    /// input
+    #[arg(value_name = "CODE|ID", required_unless_present = "url", conflicts_with = "url")]
+    what: Option<String>,
+    /// Judge a handshake to this URL by the policies of --config
+    #[arg(long)]
+    url: Option<String>,
+    /// The configuration
+    #[arg(long, value_name = "FILE", default_value = "gateway.toml", env = "WSGATE_CONFIG")]
+    config: PathBuf,
+    /// The Origin; without it none is sent
+    #[arg(long, requires = "url")]
+    origin: Option<String>,
+    /// A subprotocol that is offered; may be given several times
+    #[arg(long = "subprotocol", value_name = "NAME", requires = "url")]
+    subprotocols: Vec<String>,
+    /// Where the token travels: authorization, subprotocol:NAME, cookie:NAME, query:NAME
+    #[arg(long, value_name = "CARRIER", requires = "token_file")]
+    credential: Option<String>,
+    /// The file with the token; - is standard input
+    #[arg(long, value_name = "FILE", requires = "credential")]
+    token_file: Option<PathBuf>,
+    /// The address of the client
+    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    client: IpAddr,
+}
+
+/// Answers on `out`. Exit code 1 means: it would be refused, or nothing is known of it.
+pub fn run(args: &ExplainArgs, input: &mut dyn BufRead, out: &mut dyn Write) -> Exit {
+    let answer = match (&args.url, &args.what) {
+        (Some(url), _) => judge(args, url, input),
+        (None, Some(what)) => explain_code(what).map_or_else(|| find_in_log(what, input), Ok),
+        (None, None) => Err(Failure::CouldNotRun("name a code, an id, or a --url".into())),
+    };
+    match answer {
+        Ok(Explanation { text, exit }) => {
+            let _ = writeln!(out, "{text}");
+            exit
+        }
+        Err(Failure::CouldNotRun(text)) => {
+            complain(text);
+            Exit::CouldNotRun
+        }
+        Err(Failure::Configuration(text)) => {
+            complain(text);
+            Exit::Configuration
+        }
+    }
+}
+
+struct Explanation {
+    text: String,
+    exit: Exit,
+}
+
+enum Failure {
+    CouldNotRun(String),
+    Configuration(String),
+}
+
+fn explain_code(code: &str) -> Option<Explanation> {
+    let reason = Reason::ALL.iter().find(|reason| reason.code() == code).map(|reason| reason_text(*reason));
+    let cause = Cause::ALL.iter().find(|cause| cause.code() == code);
+    let text = reason.or_else(|| cause.map(|cause| format!("{code}: the session ended. {}", cause.explanation())))?;
+    Some(Explanation { text, exit: Exit::Well })
+}
+
+fn reason_text(reason: Reason) -> String {
+    let answer = match reason.answer() {
+        Answer::Status(status) => format!("answered {status}"),
+        Answer::Drop => "closed unheard".into(),
+    };
+    format!("{}: {answer}. {}", reason.code(), reason.explanation())
+}
+
+/// Finds the lines of a connection in a JSON log.
+fn find_in_log(id: &str, input: &mut dyn BufRead) -> Result<Explanation, Failure> {
+    let mut found = Vec::new();
+    let mut line = String::new();
+    loop {
+        line.clear();
+        let read = input.take(LINE_BYTES).read_line(&mut line);
+        match read.map_err(|error| Failure::CouldNotRun(format!("reading the log: {error}")))? {
+            0 => break,
+            _ => found.extend(told_of(id, &line)),
+        }
+    }
+    if found.is_empty() {
+        let text = format!("{id}: neither a code of docs/reasons.md nor an id in the log on standard input");
+        return Ok(Explanation { text, exit: Exit::Findings });
+    }
+    Ok(Explanation { text: found.join("\n"), exit: Exit::Well })
+}
+
+/// What a line of the log tells of the connection `id`.
+fn told_of(id: &str, line: &str) -> Option<String> {
+    let record: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).ok()?;
+    let field = |name: &str| record.get(name).and_then(|value| value.as_str());
+    if field("id")? != id {
+        return None;
+    }
+    let mut text = format!("{} {}", field("ts").unwrap_or("-"), field("event").unwrap_or("-"));
+    for name in ["client", "subject", "policy", "path", "origin", "reason", "cause", "by", "detail", "why"] {
+        if let Some(value) = field(name) {
+            text.push_str(&format!("\n  {name}: {value}"));
+        }
+    }
+    Some(text)
+}
+
+/// Leads the described handshake through the gate: the same parsing, screening and proving as on the wire.
+fn judge(args: &ExplainArgs, url: &str, input: &mut dyn BufRead) -> Result<Explanation, Failure> {
+    let (config, _) = config::load(&args.config, &environment, unix_now())
+        .map_err(|diagnostics| Failure::Configuration(diagnostics.to_string()))?;
+    let request = describe(args, url, input).map_err(Failure::CouldNotRun)?;
+    let policies = PolicySet::new(config.policies).map_err(|error| Failure::Configuration(error.to_string()))?;
+    let transport = Transport { client: ClientAddr::new(args.client), server_name: None, client_certificate: false };
+    let judged = parse_request(request.expose().as_bytes(), &config.gateway.admission.limits)
+        .map_err(Refusal::from)
+        .and_then(|head| judge_request(head).map_err(Refusal::from))
+        .and_then(|opening| screen(opening, &transport, &policies))
+        .and_then(|screened| authorize(screened, &config.keys, unix_now()));
+    Ok(match judged {
+        Ok(admission) => {
+            let who = admission.principal.name().unwrap_or_else(|| "nobody in particular".into());
+            let text = format!("admitted by policy {} as {who}; limits are not counted here", admission.policy.name);
+            Explanation { text, exit: Exit::Well }
+        }
+        Err(refusal) => {
+            let detail = refusal.detail.map(|detail| format!("\n  detail: {detail:?}")).unwrap_or_default();
+            Explanation { text: format!("refused: {}{detail}", reason_text(refusal.reason)), exit: Exit::Findings }
+        }
+    })
+}
+
+/// The request head that the arguments describe.
+fn describe(args: &ExplainArgs, url: &str, input: &mut dyn BufRead) -> Result<Secret<String>, String> {
+    let rest = url.strip_prefix("wss://").or_else(|| url.strip_prefix("ws://"));
+    let rest = rest.ok_or_else(|| format!("{url:?} is no ws:// or wss:// URL"))?;
+    let (host, target) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+    let mut target = if target.is_empty() { String::from("/") } else { target.to_owned() };
+    let mut subprotocols = args.subprotocols.clone();
+    let mut fields = String::new();
+    if let (Some(carrier), Some(file)) = (&args.credential, &args.token_file) {
+        let token = read_token(file, input)?;
+        match carrier.parse::<Carrier>().map_err(|error| error.to_string())? {
+            Carrier::Authorization => fields.push_str(&format!("Authorization: Bearer {token}\r\n")),
+            Carrier::Subprotocol(marker) => subprotocols.extend([marker, token]),
+            Carrier::Cookie(name) => fields.push_str(&format!("Cookie: {name}={token}\r\n")),
+            Carrier::Query(name) => {
+                target.push(if target.contains('?') { '&' } else { '?' });
+                target.push_str(&format!("{name}={token}"));
+            }
+        }
+    }
+    if let Some(origin) = &args.origin {
+        fields.push_str(&format!("Origin: {origin}\r\n"));
+    }
+    if !subprotocols.is_empty() {
+        fields.push_str(&format!("Sec-WebSocket-Protocol: {}\r\n", subprotocols.join(", ")));
+    }
+    Ok(Secret::new(format!(
+        "GET {target} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{fields}\r\n"
+    )))
+}
+
+fn read_token(file: &Path, input: &mut dyn BufRead) -> Result<String, String> {
+    let mut token = String::new();
+    let read = if file == Path::new("-") {
+        input.take(LINE_BYTES).read_line(&mut token)
+    } else {
+        File::open(file).and_then(|file| BufReader::new(file).take(LINE_BYTES).read_line(&mut token))
+    };
+    read.map_err(|error| format!("{}: {error}", file.display()))?;
+    Ok(token.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_and_logged_ids_are_explained() {
+        let log = "{\"ts\":\"2026-01-01T00:00:00.000Z\",\"event\":\"refused\",\"id\":\"abc\",\"reason\":\"key_invalid\"}\n\
+                   not json\n{\"id\":7}\n";
+        let cases = [
+            ("origin_not_allowed", Exit::Well, "answered 403"),
+            ("address_denied", Exit::Well, "closed unheard"),
+            ("idle_timeout", Exit::Well, "the session ended"),
+            ("abc", Exit::Well, "reason: key_invalid"),
+            ("abd", Exit::Findings, "neither a code"),
+        ];
+        for (what, exit, phrase) in cases {
+            let args = ExplainArgs {
+                what: Some(what.into()),
+                url: None,
+                config: PathBuf::new(),
+                origin: None,
+                subprotocols: Vec::new(),
+                credential: None,
+                token_file: None,
+                client: Ipv4Addr::LOCALHOST.into(),
+            };
+            let mut out = Vec::new();
+            assert_eq!(run(&args, &mut log.as_bytes(), &mut out), exit, "{what}");
+            assert!(String::from_utf8(out).unwrap().contains(phrase), "{what}");
+        }
+    }
+}

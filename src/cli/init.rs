@@ -1,0 +1,101 @@
+//! `wsgate init`: a commented gateway.toml and policy for a kind of service.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+
+use super::exit::Exit;
+
+/// Writes a commented gateway.toml and a policy for a kind of service.
+#[derive(Clone, Debug, clap::Args)]
+pub struct InitArgs {
+    /// What speaks WebSocket behind the gateway.
+    pub kind: Kind,
+    /// The folder to write to.
+    #[arg(default_value = ".")]
+    pub folder: PathBuf,
+}
+
+/// A kind of service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Any service behind JSON Web Tokens
+    Plain,
+    /// Socket.IO
+    Socketio,
+    /// ASP.NET Core SignalR
+    Signalr,
+    /// GraphQL over WebSocket (graphql-ws)
+    Graphql,
+    /// MQTT over WebSocket
+    Mqtt,
+    /// Phoenix channels
+    Phoenix,
+    /// Rails ActionCable
+    Actioncable,
+}
+
+impl Kind {
+    /// The policy's file name, without `.toml`.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Socketio => "socketio",
+            Self::Signalr => "signalr",
+            Self::Graphql => "graphql",
+            Self::Mqtt => "mqtt",
+            Self::Phoenix => "phoenix",
+            Self::Actioncable => "actioncable",
+        }
+    }
+
+    fn policy(self) -> &'static str {
+        match self {
+            Self::Plain => include_str!("init/plain.toml"),
+            Self::Socketio => include_str!("init/socketio.toml"),
+            Self::Signalr => include_str!("init/signalr.toml"),
+            Self::Graphql => include_str!("init/graphql.toml"),
+            Self::Mqtt => include_str!("init/mqtt.toml"),
+            Self::Phoenix => include_str!("init/phoenix.toml"),
+            Self::Actioncable => include_str!("init/actioncable.toml"),
+        }
+    }
+
+    /// gateway.toml, with an issuer where the policy asks for its tokens.
+    fn gateway(self) -> String {
+        let listener = include_str!("init/gateway.toml");
+        match self {
+            Self::Plain | Self::Signalr | Self::Phoenix => format!("{listener}\n{}", include_str!("init/issuer.toml")),
+            Self::Socketio | Self::Graphql | Self::Mqtt | Self::Actioncable => String::from(listener),
+        }
+    }
+}
+
+/// Writes the files; one that is there already is never touched, and then nothing is written.
+pub fn run(args: &InitArgs, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
+    let gateway = args.folder.join("gateway.toml");
+    let policy = args.folder.join("policies").join(format!("{}.toml", args.kind.name()));
+    for path in [&gateway, &policy] {
+        if path.try_exists()? {
+            writeln!(err, "{} is there already: move it away, or name another folder", path.display())?;
+            return Ok(Exit::CouldNotRun);
+        }
+    }
+    let written = write(&gateway, &args.kind.gateway()).and_then(|()| write(&policy, args.kind.policy()));
+    if let Err(error) = written {
+        writeln!(err, "cannot write to {}: {error}", args.folder.display())?;
+        return Ok(Exit::CouldNotRun);
+    }
+    writeln!(out, "wrote {}\nwrote {}", gateway.display(), policy.display())?;
+    writeln!(out, "next: put your names into them, then `wsgate check {}`", gateway.display())?;
+    Ok(Exit::Well)
+}
+
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    OpenOptions::new().write(true).create_new(true).open(path)?.write_all(text.as_bytes())
+}

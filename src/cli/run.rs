@@ -1,0 +1,138 @@
+//! `wsgate run`: from a configuration file to a gateway that serves until it is told to stop.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::exit::Exit;
+use super::{complain, could_not_run, environment, unix_now};
+use crate::config::diagnostic::{Style, render};
+use crate::config::{self, Config, GatewayConfig};
+use crate::event::{Event, Level, Notice, Observer, SharedObserver};
+use crate::gateway::Gateway;
+use crate::telemetry::clock::system_clock;
+use crate::telemetry::log::Log;
+
+/// How long the log's last lines may take to be written.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// `wsgate run`.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// The configuration
+    #[arg(short, long, value_name = "FILE", default_value = "gateway.toml", env = "WSGATE_CONFIG")]
+    config: PathBuf,
+}
+
+impl Default for RunArgs {
+    fn default() -> Self {
+        let config = std::env::var_os("WSGATE_CONFIG").unwrap_or_else(|| "gateway.toml".into());
+        Self { config: config.into() }
+    }
+}
+
+/// Serves until a signal ends it; log lines go to standard output.
+pub fn run(args: &RunArgs) -> Exit {
+    let config = match config::load(&args.config, &environment, unix_now()) {
+        Ok((config, warnings)) => {
+            if !warnings.is_empty() {
+                complain(render(&warnings, Style::Plain));
+            }
+            config
+        }
+        Err(mistakes) => {
+            complain(mistakes);
+            return Exit::Configuration;
+        }
+    };
+    match start(&config.gateway) {
+        Ok((runtime, log, writer)) => {
+            let exit = runtime.block_on(serve(config, Arc::new(log)));
+            runtime.shutdown_background();
+            // Lines that a blocked reader does not take are lost with the process.
+            let _ = writer.finish(LAST_LINES);
+            exit
+        }
+        Err(error) => could_not_run(format_args!("cannot start a thread: {error}")),
+    }
+}
+
+fn start(config: &GatewayConfig) -> io::Result<(Runtime, Log, crate::telemetry::queue::WriterGuard)> {
+    let runtime = runtime(config)?;
+    let (log, writer) = Log::start(&config.log, system_clock(), io::stdout())?;
+    Ok((runtime, log, writer))
+}
+
+/// The worker threads.
+pub(super) fn runtime(config: &GatewayConfig) -> io::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = config.threads {
+        builder.worker_threads(threads.max(1));
+    }
+    builder.thread_name("wsgate-worker").enable_all().build()
+}
+
+async fn serve(config: Config, observer: SharedObserver) -> Exit {
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(hangup)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()))
+    else {
+        return could_not_run("cannot listen for signals");
+    };
+    raise_file_limit(observer.as_ref());
+    tell_dangers(&config, observer.as_ref());
+    let gateway = match Gateway::start(config, Arc::clone(&observer)).await {
+        Ok(gateway) => gateway,
+        Err(error) => return could_not_run(error),
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = answer_hangups(hangup, observer.as_ref()) => {}
+    }
+    tokio::select! {
+        () = gateway.drain() => {}
+        // A second signal ends what is left at once.
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Exit::Well
+}
+
+/// SIGHUP is no reason to end.
+async fn answer_hangups(mut hangup: Signal, observer: &dyn Observer) {
+    while hangup.recv().await.is_some() {
+        let text =
+            "SIGHUP changes nothing: certificates, keys and token files are watched; policies are read at a start";
+        tell(observer, Level::Warning, "reload_unavailable", text.into());
+    }
+    std::future::pending().await
+}
+
+/// Raises the soft file limit to the hard one, and says what it is: every session takes two descriptors.
+pub(super) fn raise_file_limit(observer: &dyn Observer) {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let files = raised.map_or(limit.current, |()| limit.maximum);
+    tell(observer, Level::Info, "file_limit", files.map_or("none".into(), |files| format!("{files} open files")));
+}
+
+fn tell_dangers(config: &Config, observer: &dyn Observer) {
+    for (key, reason) in &config.gateway.dangers {
+        tell(observer, Level::Warning, "danger", format!("gateway: {key} = {reason:?}"));
+    }
+    for policy in &config.policies {
+        for (key, reason) in &policy.dangers {
+            tell(observer, Level::Warning, "danger", format!("policy {}: {key} = {reason:?}", policy.name));
+        }
+    }
+}
+
+fn tell(observer: &dyn Observer, level: Level, code: &'static str, text: String) {
+    observer.observe(&Event::Notice(Notice { level, code, text }));
+}
