@@ -192,8 +192,9 @@ pub struct Capacity {
     pub sessions: Option<u32>,
     /// Connections that are not yet admitted.
     pub pending: u32,
-    /// TLS handshakes at a time.
-    pub tls_handshakes: u32,
+    /// TLS handshakes computed at a time, the others in turn behind them; `None`: half as many as worker threads, so
+    /// that a flood of handshakes leaves the sessions their share.
+    pub tls_handshakes: Option<u32>,
     /// Sessions admitted.
     pub admissions: Rate,
 }

@@ -379,7 +379,7 @@ fn every_value_knows_where_it_came_from() {
         setting.map(|setting| (setting.value.clone(), setting.line)).unwrap_or_else(|| panic!("{key}"))
     };
     assert_eq!(shown("drain"), (String::from("\"25s\""), Some(2)));
-    assert_eq!(shown("capacity.tls_handshakes"), (String::from("256"), None));
+    assert_eq!(shown("capacity.tls_handshakes"), (String::from("\"auto\""), None));
     assert_eq!(shown("session.from_client.over"), (String::from("\"slow\""), Some(41)));
     assert_eq!(shown("session.pong_timeout"), (String::from("\"20s\""), None));
     assert_eq!(shown("limits.connections"), (String::from("5000"), None));

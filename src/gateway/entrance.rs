@@ -103,11 +103,7 @@ struct TurnedAway {
 async fn secure(house: &House, tls: &ServerTls, tcp: TcpStream) -> Result<ClientStream, TurnedAway> {
     let deadline = Instant::now() + house.rules.tls;
     let unheard = |refusal: Refusal| TurnedAway { refusal, plain: None };
-    let handshake = async {
-        let _turn = house.tls_handshakes.acquire().await;
-        tls.accept(tcp).await
-    };
-    match timeout_at(deadline, handshake).await {
+    match timeout_at(deadline, tls.accept(tcp, &house.tls_turns)).await {
         Ok(Ok(client)) => Ok(client),
         Ok(Err(TlsError::PlainHttp(tcp))) => Err(TurnedAway { refusal: Reason::PlainHttp.into(), plain: Some(tcp) }),
         Ok(Err(TlsError::ClientGone)) => Err(unheard(Reason::ClientGone.into())),

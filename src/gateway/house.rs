@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::hash::RandomState;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 
 use arc_swap::ArcSwap;
 use governor::clock::MonotonicClock;
@@ -18,7 +20,7 @@ use super::sessions::Sessions;
 use super::snapshot::Snapshot;
 use super::visit::Visit;
 use super::{End, StartError, connection};
-use crate::config::{AdmissionRules, Config, ListenerConfig, ProxyMode};
+use crate::config::{AdmissionRules, Config, GatewayConfig, ListenerConfig, ProxyMode};
 use crate::event::{Event, Level, Notice, SharedObserver};
 use crate::limits::{Bounds, Limits};
 use crate::net::http::LINGER_SLOTS;
@@ -36,7 +38,7 @@ pub(super) struct House {
     pub(super) limits: Limits,
     pub(super) observer: SharedObserver,
     pub(super) rules: AdmissionRules,
-    pub(super) tls_handshakes: Semaphore,
+    pub(super) tls_turns: Semaphore,
     pub(super) lingering: Semaphore,
     pub(super) sessions: Sessions,
     /// Cancelled when the listeners are to stop.
@@ -65,7 +67,7 @@ impl House {
             dialers.insert(policy.name.clone(), Arc::new(dialer));
         }
         let policies = PolicySet::new(policies).map_err(|error| StartError::Unusable(error.to_string()))?;
-        let tls_handshakes = usize::try_from(gateway.capacity.tls_handshakes).unwrap_or(Semaphore::MAX_PERMITS);
+        let tls_turns = tls_turns(&gateway);
         Ok(Self {
             snapshot: ArcSwap::from_pointee(Snapshot { generation: 1, policies, dialers, keys }),
             limits: Limits::new(
@@ -75,7 +77,7 @@ impl House {
             ),
             observer,
             rules: gateway.admission,
-            tls_handshakes: Semaphore::new(tls_handshakes),
+            tls_turns: Semaphore::new(tls_turns),
             lingering: Semaphore::new(LINGER_SLOTS),
             sessions: Sessions::default(),
             closing: End::new(),
@@ -117,6 +119,13 @@ impl Door {
     pub(super) fn scheme(&self) -> &'static str {
         if self.tls.is_some() || self.proxy != ProxyMode::None { "https" } else { "http" }
     }
+}
+
+/// How many TLS handshakes are computed at a time.
+fn tls_turns(gateway: &GatewayConfig) -> usize {
+    let written = gateway.capacity.tls_handshakes.and_then(|turns| usize::try_from(turns).ok());
+    let threads = || gateway.threads.or_else(|| available_parallelism().ok().map(NonZeroUsize::get)).unwrap_or(1);
+    written.unwrap_or_else(|| threads() / 2).clamp(1, Semaphore::MAX_PERMITS)
 }
 
 /// Descriptors that the process may have open.

@@ -1,4 +1,5 @@
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_tungstenite::accept_async;
 
 use super::*;
@@ -192,7 +193,7 @@ async fn made_certificates_carry_a_session_over_tls() {
         options.url = format!("wss://{host}:{}/", listener.local_addr().unwrap().port());
         options.authorities_pem = pem.cloned();
         let serves = async {
-            let stream = tls.accept(listener.accept().await.unwrap().0).await;
+            let stream = tls.accept(listener.accept().await.unwrap().0, &Semaphore::const_new(1)).await;
             assert_eq!(stream.is_ok(), pem.is_some());
             if let Ok(stream) = stream {
                 let mut socket = accept_async(stream).await.unwrap();

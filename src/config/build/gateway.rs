@@ -105,7 +105,7 @@ fn capacity(raw: &RawCapacity, scope: &mut Scope<'_>) -> Capacity {
     Capacity {
         sessions: scope.or("sessions", &raw.sessions, None),
         pending: scope.or("pending", &raw.pending, 2048),
-        tls_handshakes: scope.or("tls_handshakes", &raw.tls_handshakes, 256),
+        tls_handshakes: scope.or("tls_handshakes", &raw.tls_handshakes, None),
         admissions: scope.or("admissions", &raw.admissions, per_second(500, 2000)),
     }
 }

@@ -96,7 +96,7 @@ pub struct RawCapacity {
     /// Connections that are not yet admitted. Default: 2048.
     pub pending: Key<Count>,
     /// TLS handshakes at a time. Default: 256.
-    pub tls_handshakes: Key<Count>,
+    pub tls_handshakes: Key<CountOrAuto>,
     /// Sessions admitted. Default: "500/s burst 2000".
     pub admissions: Key<Pace>,
 }

@@ -6,12 +6,13 @@ use std::io;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::server::{Acceptor, ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
+use tokio::sync::Semaphore;
+use tokio_rustls::LazyConfigAcceptor;
 
 use super::stream::ClientStream;
 use super::{ALPN_HTTP1, BUFFER_BYTES, TlsSetupError, provider, sentence};
@@ -20,7 +21,7 @@ use crate::config::{Certificate, TlsConfig, UnknownName};
 /// The TLS of one listener.
 #[derive(Clone)]
 pub struct ServerTls {
-    acceptor: TlsAcceptor,
+    config: Arc<ServerConfig>,
     shelf: Arc<Shelf>,
 }
 
@@ -71,7 +72,7 @@ impl ServerTls {
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
         server.send_tls13_tickets = 1;
-        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(server)), shelf })
+        Ok(Self { config: Arc::new(server), shelf })
     }
 
     /// Shows these certificates to the connections that come from here on; live ones notice nothing.
@@ -90,16 +91,27 @@ impl ServerTls {
 
     /// Shakes hands with a client. The caller sets the deadline: dropping the future ends it.
     ///
+    /// A permit of `turns` is held only while keys are exchanged and the certificate's key signs, after the client has
+    /// said its hello whole: a client that is silent or slow keeps nobody from his turn.
+    ///
     /// # Errors
     /// See [`TlsError`].
-    pub async fn accept(&self, tcp: TcpStream) -> Result<ClientStream, TlsError> {
+    pub async fn accept(&self, tcp: TcpStream, turns: &Semaphore) -> Result<ClientStream, TlsError> {
         match first_byte(&tcp).await {
             Ok(None) => return Err(TlsError::ClientGone),
             Ok(Some(letter)) if letter.is_ascii_alphabetic() => return Err(TlsError::PlainHttp(tcp)),
             Ok(Some(_)) => {}
             Err(error) => return Err(TlsError::Failed { why: sentence(&error), tcp }),
         }
-        match self.acceptor.accept(tcp).into_fallible().await {
+        let mut hello = LazyConfigAcceptor::new(Acceptor::default(), tcp);
+        let started = match (&mut hello).await {
+            Ok(started) => started,
+            Err(error) => return Err(no_hello(&error, hello)),
+        };
+        let turn = turns.acquire().await;
+        let accepting = started.into_stream(Arc::clone(&self.config));
+        drop(turn);
+        match accepting.into_fallible().await {
             Ok(mut tls) => {
                 tls.get_mut().1.set_buffer_limit(Some(BUFFER_BYTES));
                 Ok(ClientStream::Tls(Box::new(tls)))
@@ -112,6 +124,13 @@ impl ServerTls {
 impl fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerTls").finish_non_exhaustive()
+    }
+}
+
+fn no_hello(error: &io::Error, mut hello: LazyConfigAcceptor<TcpStream>) -> TlsError {
+    match hello.take_io() {
+        Some(tcp) => TlsError::Failed { why: sentence(error), tcp },
+        None => TlsError::ClientGone,
     }
 }
 

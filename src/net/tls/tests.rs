@@ -10,11 +10,15 @@ use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, RootCertStore, Suppor
 use rustls_pki_types::PrivateKeyDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::*;
 use crate::config::{Certificate, CertificateSource, SecretSource, TlsConfig, UnknownName};
+
+/// As many handshakes as a test may have at a time.
+static TURNS: Semaphore = Semaphore::const_new(64);
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
@@ -92,7 +96,7 @@ impl Client {
         let (near, far) = loopback().await;
         let connector = TlsConnector::from(Arc::new(self.0.clone()));
         let name = ServerName::try_from(name.to_owned()).unwrap();
-        tokio::join!(connector.connect(name, near), server.accept(far))
+        tokio::join!(connector.connect(name, near), server.accept(far, &TURNS))
     }
 }
 
@@ -241,7 +245,9 @@ async fn tl04_tl07_what_is_no_tls_handshake_fails_with_an_alert() {
             alert
         };
         let refuses = async {
-            let Err(TlsError::Failed { why, tcp }) = server.accept(far).await else { panic!("{what} was accepted") };
+            let Err(TlsError::Failed { why, tcp }) = server.accept(far, &TURNS).await else {
+                panic!("{what} was accepted")
+            };
             drop(tcp);
             why
         };
@@ -258,14 +264,14 @@ async fn plain_http_comes_back_untouched() {
     let server = ServerTls::new(&config(&[certificate(&ca, &["a.example"])], UnknownName::Refuse)).unwrap();
     let (mut near, far) = loopback().await;
     near.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
-    let Err(TlsError::PlainHttp(mut tcp)) = server.accept(far).await else { panic!("not seen as HTTP") };
+    let Err(TlsError::PlainHttp(mut tcp)) = server.accept(far, &TURNS).await else { panic!("not seen as HTTP") };
     let mut line = [0; 16];
     tcp.read_exact(&mut line).await.unwrap();
     assert_eq!(&line, b"GET / HTTP/1.1\r\n");
 
     let (near, far) = loopback().await;
     drop(near);
-    assert!(matches!(server.accept(far).await, Err(TlsError::ClientGone)));
+    assert!(matches!(server.accept(far, &TURNS).await, Err(TlsError::ClientGone)));
 }
 
 #[tokio::test]
@@ -275,7 +281,7 @@ async fn tl01_a_silent_client_waits_no_longer_than_the_caller_says() {
     for begun in [&[][..], &hello_tls11()[..4]] {
         let (mut near, far) = loopback().await;
         near.write_all(begun).await.unwrap();
-        assert!(timeout(Duration::from_millis(30), server.accept(far)).await.is_err());
+        assert!(timeout(Duration::from_millis(30), server.accept(far, &TURNS)).await.is_err());
         let mut rest = Vec::new();
         near.read_to_end(&mut rest).await.unwrap_or_default();
         assert!(rest.is_empty(), "the connection ends without a word");
@@ -342,7 +348,7 @@ async fn dial(trusted: &Authority, shown: &Arc<Certificate>, name: &str) -> Resu
     let server = ServerTls::new(&config(&[Arc::clone(shown)], UnknownName::First)).unwrap();
     let tls = ClientTls::new(Some(trusted.pem().as_bytes())).unwrap();
     let (near, far) = loopback().await;
-    tokio::join!(tls.connect(name, near), server.accept(far)).0
+    tokio::join!(tls.connect(name, near), server.accept(far, &TURNS)).0
 }
 
 #[tokio::test]
