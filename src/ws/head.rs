@@ -20,12 +20,19 @@ pub struct HeadLimits {
 }
 
 /// One header field: the name in lower case, the value without the white space around it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct HeaderField {
     /// The name, in lower case.
     pub name: String,
     /// The value: visible ASCII, space and tab.
     pub value: String,
+}
+
+impl fmt::Debug for HeaderField {
+    /// Any value may hold a token or a cookie: only its length is shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} bytes", self.name, self.value.len())
+    }
 }
 
 /// The header fields of a head, in the order in which they came.
@@ -76,7 +83,7 @@ impl Headers {
 }
 
 /// A request head that the strict grammar accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RequestHead {
     /// The method as sent, a token.
     pub method: String,
@@ -84,6 +91,14 @@ pub struct RequestHead {
     pub target: String,
     /// The header fields.
     pub headers: Headers,
+}
+
+impl fmt::Debug for RequestHead {
+    /// The query may hold a token: it is not shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.target.split('?').next().unwrap_or_default();
+        write!(f, "{} {path} {:?}", self.method, self.headers)
+    }
 }
 
 /// A response head that the strict grammar accepted.

@@ -21,7 +21,7 @@ pub use key::{WebSocketKey, accept_for};
 pub use target::{Target, TargetFlaw, judge_path};
 
 /// A client's opening handshake that follows RFC 6455 section 4.2.1 in every point.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct OpeningHandshake {
     /// The value of `Host`.
     pub authority: Authority,
@@ -37,6 +37,17 @@ pub struct OpeningHandshake {
     pub subprotocols: Vec<String>,
     /// All fields of the head.
     pub headers: Headers,
+}
+
+impl fmt::Debug for OpeningHandshake {
+    /// Query, subprotocols and fields may hold tokens and cookies: only the place asked for is shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpeningHandshake")
+            .field("authority", &self.authority)
+            .field("path", &self.path)
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why a head is no opening handshake.
