@@ -458,6 +458,7 @@ async fn a_word_that_nobody_asked_for_is_not_taken() {
     let mark = house.record.mark();
     let mut wire = house.plain_wire().await;
     wire.send(PROXY_LINES[0].1).await;
+    wire.send(&house.request().bytes()).await;
     wire.rest().await;
     assert_eq!(house.record.refused(mark).await.reason, Reason::HeadMalformed);
     house.is_at_rest().await;

@@ -15,7 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::house::{Door, House};
 use crate::config::credentials::load_tokens;
-use crate::config::{Certificate, CertificateSource, Config, IssuerConfig, MaterialError};
+use crate::config::{Certificate, CertificateSource, Config, IssuerConfig};
 use crate::event::Level;
 use crate::policy::auth::Auth;
 use crate::policy::auth::keys::Issuer;
@@ -51,7 +51,13 @@ struct Findings {
     certificates: Vec<(usize, Vec<Arc<Certificate>>)>,
     issuers: HashMap<Arc<str>, Arc<Issuer>>,
     token_tables: HashMap<PathBuf, Arc<TokenTable>>,
-    kept: Vec<String>,
+    kept: Vec<Kept>,
+}
+
+/// A bad file, and what stays in use in its place.
+struct Kept {
+    code: &'static str,
+    why: String,
 }
 
 impl Sources {
@@ -84,7 +90,7 @@ impl Sources {
                         watched.loaded = Arc::new(certificate);
                         changed = true;
                     }
-                    Err(error) => findings.kept.push(kept(&error)),
+                    Err(error) => findings.kept.push(Kept { code: "certificate_kept", why: error.to_string() }),
                 }
             }
             if changed {
@@ -95,13 +101,16 @@ impl Sources {
         for issuer in self.issuers.iter_mut().filter_map(Watched::changed) {
             match issuer.load(&env) {
                 Ok(keys) => drop(findings.issuers.insert(Arc::clone(&issuer.name), Arc::new(keys))),
-                Err(error) => findings.kept.push(kept(&error)),
+                Err(error) => findings.kept.push(Kept { code: "keys_kept", why: error.to_string() }),
             }
         }
         for file in self.token_files.iter_mut().filter_map(Watched::changed) {
             match load_tokens(file) {
                 Ok(table) => drop(findings.token_tables.insert(file.clone(), Arc::new(table))),
-                Err(mistakes) => findings.kept.extend(mistakes.first().map(|mistake| mistake.message.clone())),
+                Err(mistakes) => {
+                    let why = mistakes.first().map(|mistake| format!("{}: {}", mistake.place, mistake.message));
+                    findings.kept.push(Kept { code: "tokens_kept", why: why.unwrap_or_default() });
+                }
             }
         }
         findings
@@ -150,8 +159,8 @@ fn apply(house: &House, doors: &[Arc<Door>], findings: Findings) {
             Err(error) => house.notice(Level::Error, "certificate_kept", error.to_string()),
         }
     }
-    for text in findings.kept {
-        house.notice(Level::Error, "material_kept", format!("{text}; what was read before stays in use"));
+    for Kept { code, why } in findings.kept {
+        house.notice(Level::Error, code, format!("{why}; what was read before stays in use"));
     }
     if findings.issuers.is_empty() && findings.token_tables.is_empty() {
         return;
@@ -164,10 +173,6 @@ fn apply(house: &House, doors: &[Arc<Door>], findings: Findings) {
 fn names(certificates: &[Arc<Certificate>]) -> String {
     let names = certificates.iter().flat_map(|certificate| certificate.names.iter().map(String::as_str));
     format!("certificates read again: {}", names.collect::<Vec<_>>().join(", "))
-}
-
-fn kept(error: &MaterialError) -> String {
-    error.to_string()
 }
 
 fn certificate_files(source: &CertificateSource) -> Vec<PathBuf> {

@@ -1,6 +1,5 @@
 //! The calls of [`Limits`] together, on a clock that is moved by hand.
 
-
 use governor::clock::FakeRelativeClock;
 
 use super::*;

@@ -56,7 +56,7 @@ failures = "100000/s burst 100000"
 
 [issuer.login]
 algorithms = ["ES256"]
-keys = ["certs/login.pem"]
+keys = [{ file = "certs/login.pem", id = "login" }]
 "#;
 
 const POLICY: &str = r#"
@@ -159,7 +159,7 @@ impl Plan {
                 self.environment.insert(String::from("LOGIN_SECRET"), text);
                 String::from("{ env = \"LOGIN_SECRET\" }")
             }
-            _ => String::from("\"certs/login.pem\""),
+            _ => String::from("{ file = \"certs/login.pem\", id = \"login\" }"),
         };
         self.signer = signer;
         self.gateway(&format!("issuer.login.algorithms = [\"{algorithm}\"]\nissuer.login.keys = [{keys}]"))
