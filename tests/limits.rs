@@ -317,10 +317,9 @@ async fn the_client_is_the_first_untrusted_hop_from_the_right() {
     }
     house.refuses_on(house.plain_wire().await, &house.request(), Reason::ForwardedForMissing).await;
     cases.held("ID05", "on, but absent");
-    let stranger = Wire::over(Wire::tcp_from("127.0.0.9", house.address()).await.unwrap());
     let request = house.request_with(|request| request.set("X-Forwarded-For", "203.0.113.7"));
     let mark = house.record.mark();
-    let mut stranger = stranger;
+    let mut stranger = Wire::over(Wire::tcp_from("127.0.0.9", house.address()).await.unwrap());
     stranger.send(&request.bytes()).await;
     let (told, _) = stranger.rest().await;
     assert!(!String::from_utf8_lossy(&told).contains("101"));
