@@ -66,9 +66,14 @@ impl Kind {
     /// gateway.toml, with an issuer where the policy asks for its tokens.
     fn gateway(self) -> String {
         let listener = include_str!("init/gateway.toml");
+        self.issuer().map_or_else(|| String::from(listener), |issuer| format!("{listener}\n{issuer}"))
+    }
+
+    /// The issuer of the tokens that the policy asks for; `None` where the service judges for itself.
+    fn issuer(self) -> Option<&'static str> {
         match self {
-            Self::Plain | Self::Signalr | Self::Phoenix => format!("{listener}\n{}", include_str!("init/issuer.toml")),
-            Self::Socketio | Self::Graphql | Self::Mqtt | Self::Actioncable => String::from(listener),
+            Self::Plain | Self::Signalr | Self::Phoenix => Some(include_str!("init/issuer.toml")),
+            Self::Socketio | Self::Graphql | Self::Mqtt | Self::Actioncable => None,
         }
     }
 }
@@ -89,7 +94,13 @@ pub fn run(args: &InitArgs, out: &mut dyn Write, err: &mut dyn Write) -> io::Res
         return Ok(Exit::CouldNotRun);
     }
     writeln!(out, "wrote {}\nwrote {}", gateway.display(), policy.display())?;
-    writeln!(out, "next: put your names into them, then `wsgate check {}`", gateway.display())?;
+    writeln!(out, "\nThen, in {} (production names certificates and keys of its own):\n", args.folder.display())?;
+    writeln!(out, "  wsgate certs                                        # a development CA and a server certificate")?;
+    if args.kind.issuer().is_some() {
+        writeln!(out, "  wsgate token key --private certs/login.key > certs/login.pub.pem")?;
+    }
+    writeln!(out, "  wsgate check                                        # every mistake, with file, line and remedy")?;
+    writeln!(out, "  wsgate run\n\nand put your own hosts, servers and origins into the two files.")?;
     Ok(Exit::Well)
 }
 
