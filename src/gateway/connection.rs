@@ -88,8 +88,8 @@ async fn admit(
     if door.proxy == ProxyMode::XForwardedFor {
         *address = entrance::charge_forwarded(house, door, &read.head.headers, visit)?;
     }
+    visit.asks_for(&read.head);
     let opening = opening::judge_request(read.head)?;
-    visit.asks_for(&opening);
     if !read.rest.is_empty() {
         return Err(Reason::EarlyBytes.into());
     }
@@ -117,7 +117,11 @@ async fn admit(
         |server| house.limits.reserve_server(&policy.name, &server.name, cap),
         |server| forward::build_request(&admission, server, facts),
     );
-    let upstream = entrance::while_silent(client, dial).await?;
+    let upstream = entrance::while_silent(client, dial).await.inspect_err(|refusal| {
+        if refusal.reason.is_backend_denial() {
+            house.limits.record_failure(transport.client);
+        }
+    })?;
     Ok(Admitted { admission, upstream, session, subject })
 }
 

@@ -12,19 +12,15 @@ use arc_swap::ArcSwap;
 use governor::clock::MonotonicClock;
 use ipnet::IpNet;
 use rustix::process::{Resource, getrlimit};
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio_util::task::TaskTracker;
 
 use super::sessions::Sessions;
 use super::snapshot::Snapshot;
-use super::visit::Visit;
-use super::{End, StartError, connection};
+use super::{End, StartError};
 use crate::config::{AdmissionRules, Config, GatewayConfig, ListenerConfig, ProxyMode};
 use crate::event::{Event, Level, Notice, SharedObserver};
 use crate::limits::{Bounds, Limits};
 use crate::net::http::LINGER_SLOTS;
-use crate::net::listener::Acceptor;
 use crate::net::tls::ServerTls;
 use crate::net::upstream::Dialer;
 use crate::policy::auth::keys::{Issuer, Keys};
@@ -131,19 +127,4 @@ fn tls_turns(gateway: &GatewayConfig) -> usize {
 /// Descriptors that the process may have open.
 fn file_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::from(u32::MAX))
-}
-
-/// Takes connections from one listener until the gateway drains; never waits for what a connection does.
-pub(super) async fn accept_loop(house: Arc<House>, door: Arc<Door>, listener: TcpListener, connections: TaskTracker) {
-    let mut acceptor = Acceptor::new(listener, Arc::clone(&house.observer), house.closing.clone());
-    while let Some((tcp, peer)) = acceptor.next().await {
-        let mut visit = Visit::begin(&house, peer.ip());
-        match house.limits.admit_connection() {
-            Ok(slot) => {
-                let life = connection::serve(Arc::clone(&house), Arc::clone(&door), tcp, visit, slot);
-                connections.spawn(house.end.clone().run_until_cancelled_owned(life));
-            }
-            Err(reason) => visit.refused(&reason.into()),
-        }
-    }
 }

@@ -18,6 +18,7 @@ use crate::telemetry::Fanout;
 use crate::telemetry::clock::system_clock;
 use crate::telemetry::metrics::Metrics;
 
+mod accept;
 mod answer;
 mod clock;
 mod connection;
@@ -141,7 +142,7 @@ impl Gateway {
             self.house.notice(Level::Info, "listening", format!("listening on {address}"));
             let house = Arc::clone(&self.house);
             let connections = self.connections.clone();
-            self.services.spawn(house::accept_loop(house, door, listener, connections));
+            self.services.spawn(accept::accept(house, door, listener, connections));
         }
         self.services.spawn(watch::run(Arc::clone(&self.house), doors, sources));
         if let Some(listener) = health {

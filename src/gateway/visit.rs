@@ -9,18 +9,18 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::house::House;
-use super::random;
+use super::{End, random};
 use crate::event::{By, Closure, Event, Opened, Refused, SharedObserver, Who};
 use crate::peer::{ClientAddr, ConnectionId};
 use crate::policy::admission::Principal;
 use crate::policy::{PolicyName, Reason, Refusal};
 use crate::session::{Cause, Ended};
-use crate::ws::opening::OpeningHandshake;
+use crate::ws::head::RequestHead;
 
 /// A connection on its way to a session.
 pub(super) struct Visit {
     observer: SharedObserver,
+    end: End,
     pub(super) peer: IpAddr,
     accepted_at: Instant,
     who: Who,
@@ -31,11 +31,12 @@ pub(super) struct Visit {
 
 impl Visit {
     /// A connection was accepted.
-    pub(super) fn begin(house: &House, peer: IpAddr) -> Self {
+    pub(super) fn begin(observer: &SharedObserver, end: &End, peer: IpAddr) -> Self {
         // Ids only bring log lines together; where the generator fails the first check that needs it refuses.
         let id = ConnectionId::from_bytes(random::bytes().unwrap_or_default());
         Self {
-            observer: Arc::clone(&house.observer),
+            observer: Arc::clone(observer),
+            end: end.clone(),
             peer,
             accepted_at: Instant::now(),
             who: Who { id, client: None, policy: None, generation: 0, subject: None },
@@ -58,9 +59,10 @@ impl Visit {
         self.who.client = Some(client);
     }
 
-    pub(super) fn asks_for(&mut self, opening: &OpeningHandshake) {
-        self.path = Some(opening.path.clone());
-        self.origin.clone_from(&opening.origin);
+    /// What the head asks for, before anybody has judged it; the query is left out, for it may hold a token.
+    pub(super) fn asks_for(&mut self, head: &RequestHead) {
+        self.path = head.target.split('?').next().map(str::to_owned);
+        self.origin = head.headers.all("origin").next().map(str::to_owned);
     }
 
     pub(super) fn falls_under(&mut self, policy: &PolicyName, generation: u64) {
@@ -106,14 +108,21 @@ impl Visit {
             subprotocol,
             admission: self.accepted_at.elapsed(),
         }));
-        Stay { observer: Arc::clone(&self.observer), who: self.who.clone(), since: Instant::now(), reported: false }
+        Stay {
+            observer: Arc::clone(&self.observer),
+            end: self.end.clone(),
+            who: self.who.clone(),
+            since: Instant::now(),
+            reported: false,
+        }
     }
 }
 
 impl Drop for Visit {
     fn drop(&mut self) {
         if !self.reported {
-            self.refused(&Reason::Internal.into());
+            let cut = if self.end.is_cancelled() { Reason::Draining } else { Reason::Internal };
+            self.refused(&cut.into());
         }
     }
 }
@@ -121,6 +130,7 @@ impl Drop for Visit {
 /// A session's time in the house.
 pub(super) struct Stay {
     observer: SharedObserver,
+    end: End,
     who: Who,
     since: Instant,
     reported: bool,
@@ -149,7 +159,8 @@ impl Stay {
 impl Drop for Stay {
     fn drop(&mut self) {
         if !self.reported {
-            self.report(&Ended::before_any_frame(Cause::Internal, By::Gateway));
+            let cut = if self.end.is_cancelled() { Cause::Drain } else { Cause::Internal };
+            self.report(&Ended::before_any_frame(cut, By::Gateway));
         }
     }
 }

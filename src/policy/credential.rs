@@ -8,7 +8,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::auth::jwt::MAX_TOKEN;
+use super::auth::claims::MAX_TOKEN;
 use super::{Reason, Refusal};
 use crate::secret::Secret;
 use crate::ws::head::Headers;

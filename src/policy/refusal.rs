@@ -239,6 +239,11 @@ reasons! {
 }
 
 impl Reason {
+    /// Whether a backend that judges for itself (`by = "backend"`) said no: a failed attempt too.
+    pub fn is_backend_denial(self) -> bool {
+        matches!(self, Self::BackendUnauthorized | Self::BackendForbidden)
+    }
+
     /// Whether a credential was presented that does not hold: what an address's failure budget counts.
     pub fn is_failed_proof(self) -> bool {
         use Reason::{

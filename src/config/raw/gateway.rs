@@ -49,7 +49,7 @@ pub struct RawHealth {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RawListener {
-    /// Where it listens, for example "[::]:8443".
+    /// Where it listens, for example `[::]:8443`.
     pub address: Key<Socket>,
     /// Whose word is taken for the client's address. Default: "none".
     pub proxy: Key<Proxy>,

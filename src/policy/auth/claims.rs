@@ -1,8 +1,13 @@
-//! Where a claim is found in a token, and when it holds what a policy requires.
+//! The bounds of a token, where a claim is found in it, and when it holds what a policy requires.
 
 use serde_json::{Map, Value};
 
 use super::ClaimRule;
+
+/// The most bytes of a token, wherever it travels.
+pub const MAX_TOKEN: usize = 8 * 1024;
+/// The most bytes of a subject.
+pub const MAX_SUBJECT: usize = 256;
 
 /// The claim at a JSON pointer (RFC 6901); `None` where there is none, or where the pointer does not begin with `/`.
 pub fn claim_at<'c>(claims: &'c Map<String, Value>, pointer: &str) -> Option<&'c Value> {

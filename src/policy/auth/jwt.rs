@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use super::JwtRules;
+use super::claims::{MAX_SUBJECT, MAX_TOKEN};
 use super::keys::{Issuer, MAX_ID, VerifyingKey};
 use super::strict_json;
 use crate::policy::{Reason, Refusal};
@@ -17,10 +18,6 @@ use crate::units::UnixSeconds;
 #[cfg(test)]
 mod tests;
 
-/// The most bytes of a token, wherever it travels.
-pub const MAX_TOKEN: usize = 8 * 1024;
-/// The most bytes of a subject.
-pub const MAX_SUBJECT: usize = 256;
 /// The last second of the year 9999; no honest token names a later time.
 const MAX_TIME: u64 = 253_402_300_799;
 

@@ -13,7 +13,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
 use subtle::ConstantTimeEq as _;
 
-use super::jwt::MAX_SUBJECT;
+use super::claims::MAX_SUBJECT;
 use crate::policy::Reason;
 use crate::units::UnixSeconds;
 
