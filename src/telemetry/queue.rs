@@ -207,7 +207,7 @@ fn next_line(lines: &Receiver<Option<String>>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::{Sender, channel};
 
     use super::*;
 
@@ -218,11 +218,15 @@ mod tests {
     struct Paper {
         written: Arc<Mutex<Vec<u8>>>,
         gate: Option<Arc<Mutex<Receiver<()>>>>,
+        at_gate: Option<Sender<()>>,
         broken: Arc<AtomicBool>,
     }
 
     impl Write for Paper {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if let Some(at_gate) = &self.at_gate {
+                let _ = at_gate.send(());
+            }
             if let Some(gate) = &self.gate {
                 let _ = gate.lock().unwrap().recv();
             }
@@ -264,14 +268,17 @@ mod tests {
 
     #[test]
     fn rx19_a_blocked_writer_blocks_nobody_and_losses_are_told() {
-        let (open, gate) = channel();
-        let paper = Paper { gate: Some(Arc::new(Mutex::new(gate))), ..Paper::default() };
+        let ((open, gate), (at_gate, blocked)) = (channel(), channel());
+        let gate = Some(Arc::new(Mutex::new(gate)));
+        let paper = Paper { gate, at_gate: Some(at_gate), ..Paper::default() };
         let (lines, guard) = start(paper.clone(), 8, count_losses()).unwrap();
-        for number in 0..10_000 {
+        lines.put("the line that blocks".into());
+        blocked.recv_timeout(LONG).unwrap();
+        for number in 1..10_000 {
             lines.put(format!("line {number}"));
         }
         let lost = lines.lost();
-        assert!(lost >= 10_000 - 8 - 8 - 1, "{lost}");
+        assert_eq!(lost, 9_999 - 8, "what the queue does not hold");
         drop(open);
         assert_eq!(guard.finish(LONG), Flushed::Whole);
         let written = paper.lines();
