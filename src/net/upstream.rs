@@ -6,12 +6,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::http;
 use super::tls::{BackendStream, ClientTls};
@@ -51,11 +52,18 @@ pub struct Dialer {
     handshake_timeout: Duration,
 }
 
-/// One server, with the addresses that its name last had.
+/// One server, with what its name resolved to.
 #[derive(Debug)]
 struct Target {
     server: Server,
-    last_resolved: Mutex<Vec<SocketAddr>>,
+    resolved: Mutex<Resolved>,
+}
+
+/// The addresses that a name had at a time; none before its first lookup.
+#[derive(Debug, Default)]
+struct Resolved {
+    addresses: Vec<SocketAddr>,
+    at: Option<Instant>,
 }
 
 impl Dialer {
@@ -67,7 +75,7 @@ impl Dialer {
     pub fn new(upstream: &Upstream) -> Result<Self, String> {
         let needs_tls = upstream.servers.iter().any(|server| server.tls);
         let tls = needs_tls.then(|| ClientTls::new(upstream.authorities_pem.as_deref())).transpose();
-        let target = |server: &Server| Target { server: server.clone(), last_resolved: Mutex::default() };
+        let target = |server: &Server| Target { server: server.clone(), resolved: Mutex::default() };
         Ok(Self {
             servers: upstream.servers.iter().map(target).collect(),
             next: AtomicUsize::new(0),
@@ -156,24 +164,37 @@ impl Target {
         Err(last)
     }
 
-    /// What the name resolves to; where that fails, what it resolved to last.
+    /// What the name resolves to; where that fails or takes too long, what it resolved to last. One lookup runs at a
+    /// time, and its answer serves every dial for [`FRESH`]: a slow resolver is not asked once per handshake.
     async fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         let name = match &self.server.host {
             ServerHost::Address(address) => return Ok(vec![*address]),
             ServerHost::Name(name) => name,
         };
-        let last_good = || self.last_resolved.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let resolved = tokio::net::lookup_host((name.as_str(), self.server.port)).await;
-        match resolved.map(|found| found.take(MAX_ADDRESSES).collect::<Vec<_>>()) {
-            Ok(found) if !found.is_empty() => {
-                self.last_resolved.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&found);
-                Ok(found)
+        let mut known = self.resolved.lock().await;
+        if known.at.is_none_or(|at| at.elapsed() >= FRESH) {
+            match resolve(name, self.server.port).await {
+                Ok(addresses) => known.addresses = addresses,
+                Err(error) if known.addresses.is_empty() => return Err(error),
+                Err(_) => {}
             }
-            Ok(_) => Ok(last_good()),
-            Err(error) => Some(last_good()).filter(|known| !known.is_empty()).ok_or(error),
+            known.at = Some(Instant::now());
         }
+        Ok(known.addresses.clone())
     }
 }
+
+async fn resolve(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let found = timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((name, port))).await??;
+    let addresses: Vec<SocketAddr> = found.take(MAX_ADDRESSES).collect();
+    if addresses.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(addresses) }
+}
+
+/// How long the answer of a lookup serves.
+const FRESH: Duration = Duration::from_secs(10);
+
+/// How long a lookup may take; what was known before serves then.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 8;
@@ -201,10 +222,8 @@ async fn open(
 
 #[expect(clippy::needless_pass_by_value, reason = "the form that `map_err` takes")]
 fn connect_refusal(error: io::Error) -> Refusal {
-    const EMFILE: i32 = 24;
-    const ENFILE: i32 = 23;
-    let out_of_sockets = matches!(error.kind(), io::ErrorKind::AddrNotAvailable)
-        || matches!(error.raw_os_error(), Some(EMFILE | ENFILE));
+    let exhausted = [Errno::ADDRNOTAVAIL, Errno::MFILE, Errno::NFILE];
+    let out_of_sockets = Errno::from_io_error(&error).is_some_and(|errno| exhausted.contains(&errno));
     let reason = if out_of_sockets { Reason::BackendNoSocket } else { Reason::BackendUnreachable };
     Refusal::new(reason).with_detail(error.to_string())
 }
