@@ -77,11 +77,8 @@ impl Session {
             return step;
         }
         let tick = self.tick(now);
-        let party = self.party_mut(from);
-        party.heard = tick;
-        if party.outlet.ping == Ping::Sent {
-            party.outlet.ping = Ping::Idle;
-        }
+        self.note_life(from, tick);
+        let party = self.party(from);
         if party.intake != Intake::Open {
             step.consumed = input.len();
             return step;
@@ -111,6 +108,19 @@ impl Session {
             Stop::Here => self.throttle(from, debt, tick),
         }
         step
+    }
+
+    /// Any byte is life: a ping is answered by it, and the next is due when the side has been silent for so long again.
+    fn note_life(&mut self, from: Side, now: Tick) {
+        let next = now.after(self.rules.ping_interval);
+        let party = self.party_mut(from);
+        party.heard = now;
+        if party.outlet.ping == Ping::Sent {
+            party.outlet.ping = Ping::Idle;
+            if self.phase == Phase::Open {
+                self.deadlines.set(Timer::Liveness(from), next);
+            }
+        }
     }
 
     fn throttle(&mut self, from: Side, wait: Duration, now: Tick) {

@@ -33,6 +33,24 @@ fn pings_go_to_silent_sides_and_their_pongs_are_swallowed() {
     }
 }
 
+#[test]
+fn a_pinged_side_that_answered_is_pinged_again_after_the_interval_whatever_the_pong_timeout() {
+    for (pong_timeout, id) in [(5 * SECOND, "RX06"), (SECOND, "RX06")] {
+        let mut rig = Rig::new(SessionRules { ping_interval: 2 * SECOND, pong_timeout, ..rules() });
+        let mut pings = 0;
+        for _ in 0..5 {
+            rig.wait(2 * SECOND);
+            for side in Side::BOTH {
+                let stream = std::mem::take(rig.out(side));
+                pings += frames(&stream).iter().filter(|(first, _)| *first == PING).count();
+                rig.feed(side, &frame(side, PONG, &[0x5A; 8]));
+            }
+        }
+        assert_eq!(pings, 10, "{id}: one each way every two seconds, pong timeout {pong_timeout:?}");
+        assert_eq!(rig.cause(), None, "{id}");
+    }
+}
+
 /// Answers every ping at once, from both sides, for so long.
 fn keep_alive(rig: &mut Rig, span: Duration) {
     let end = rig.now + span;
