@@ -1,6 +1,9 @@
 //! The house rules that a reader relies on, checked over `src`: imports go down, the ground is pure, files are short.
 //!
 //! A floor imports from its own room and from lower floors. What clippy can say is left to clippy.
+//!
+//! Tests keep the order of the floors and the size of files, and may do on a pure floor what its code may not: there is
+//! no `Instant` to count from but the clock's, and another reader of frames to compare with comes in a crate of tokio's.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where its premise is broken")]
 
@@ -44,6 +47,13 @@ const IMPURE: [&str; 14] = [
 /// The most lines of a file.
 const LONGEST_FILE: usize = 500;
 
+/// What a line is there for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Product,
+    Tests,
+}
+
 /// What a line of a file breaks.
 #[derive(Debug, PartialEq, Eq)]
 struct Flaw {
@@ -83,11 +93,12 @@ fn code_of(line: &str) -> &str {
 }
 
 /// Everything that a file breaks; `room` is the folder or file below `src` in which it stands.
-fn flaws(room: &str, text: &str) -> Vec<Flaw> {
+fn flaws(room: &str, file: Purpose, text: &str) -> Vec<Flaw> {
     let mut found = Vec::new();
     let Some(own) = floor(room) else {
         return vec![Flaw { line: 1, what: format!("`{room}` stands on no floor") }];
     };
+    let product = if file == Purpose::Product { without_tests(text).lines().count() } else { 0 };
     for (index, line) in text.lines().enumerate() {
         let mut flaw = |what: String| found.push(Flaw { line: index + 1, what });
         let code = code_of(line);
@@ -100,7 +111,7 @@ fn flaws(room: &str, text: &str) -> Vec<Flaw> {
                 _ => {}
             }
         }
-        if own <= LAST_PURE_FLOOR && !test_file_line(code) {
+        if own <= LAST_PURE_FLOOR && index < product && !is_doc_attribute(code) {
             for word in IMPURE.iter().filter(|word| code.contains(*word)) {
                 flaw(format!("`{word}` on floor {own}"));
             }
@@ -113,12 +124,12 @@ fn flaws(room: &str, text: &str) -> Vec<Flaw> {
     found
 }
 
-/// Doc attributes and strings may name what the code does not use; only `#[doc` lines are let off.
-fn test_file_line(code: &str) -> bool {
+/// Doc attributes may name what the code does not use.
+fn is_doc_attribute(code: &str) -> bool {
     code.trim_start().starts_with("#[doc")
 }
 
-/// Where the tests of a file begin: they may read clocks and files.
+/// A file up to where its own tests begin.
 fn without_tests(text: &str) -> &str {
     text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default()
 }
@@ -132,6 +143,12 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
             found.push(path);
         }
     }
+}
+
+/// A `tests.rs` beside the code or a file of a folder `tests`.
+fn purpose_of(below_src: &Path) -> Purpose {
+    let is_tests = |part: &std::ffi::OsStr| Path::new(part).file_stem().is_some_and(|stem| stem == "tests");
+    if below_src.iter().any(is_tests) { Purpose::Tests } else { Purpose::Product }
 }
 
 fn room_of(below_src: &Path) -> String {
@@ -155,12 +172,7 @@ fn the_house_is_in_order() {
         }
         looked_at += 1;
         let text = fs::read_to_string(path).unwrap();
-        let is_tests = below.file_stem().is_some_and(|stem| stem == "tests");
-        let mut found = flaws(&room, if is_tests { "" } else { without_tests(&text) });
-        let lines = text.lines().count();
-        if lines > LONGEST_FILE && !found.iter().any(|flaw| flaw.line > LONGEST_FILE) {
-            found.push(Flaw { line: LONGEST_FILE + 1, what: format!("{lines} lines: split it by concern") });
-        }
+        let found = flaws(&room, purpose_of(below), &text);
         told.extend(found.into_iter().map(|flaw| format!("src/{}:{}: {}", below.display(), flaw.line, flaw.what)));
     }
     assert!(told.is_empty(), "the house is not in order:\n{}", told.join("\n"));
@@ -187,9 +199,18 @@ fn disorder_is_seen() {
         ("policy", "use crate::policy::origin;\nuse crate::ws::head;\n", 0),
     ];
     for (room, text, count) in &cases {
-        assert_eq!(flaws(room, text).len(), *count, "{room}: {text}");
+        assert_eq!(flaws(room, Purpose::Product, text).len(), *count, "{room}: {text}");
     }
-    assert_eq!(flaws("ws", &"\n".repeat(501)).len(), 1, "a long file");
-    assert_eq!(flaws("ws", &"\n".repeat(500)), [], "a file that is just short enough");
-    assert_eq!(flaws("ws", "\n\nuse crate::cli;\n")[0].line, 3);
+    for purpose in [Purpose::Product, Purpose::Tests] {
+        assert_eq!(flaws("ws", purpose, &"\n".repeat(501)).len(), 1, "a long file");
+        assert_eq!(flaws("ws", purpose, &"\n".repeat(500)), [], "a file that is just short enough");
+        assert_eq!(flaws("ws", purpose, "\n\nuse crate::cli;\n")[0].line, 3);
+    }
+    let beside = "fn f() {}\n#[cfg(test)]\nmod tests {\n    let now = Instant::now();\n}\n";
+    assert_eq!(flaws("session", Purpose::Product, beside), [], "tests may count from a clock");
+    assert_eq!(flaws("session", Purpose::Product, &format!("Instant::now();{beside}")).len(), 1, "code may not");
+    assert_eq!(flaws("session", Purpose::Tests, "let now = Instant::now();\n"), [], "nor need a file of tests");
+    for (path, is_tests) in [("session/tests/mod.rs", true), ("ws/head/tests.rs", true), ("ws/tests_of.rs", false)] {
+        assert_eq!(purpose_of(Path::new(path)) == Purpose::Tests, is_tests, "{path}");
+    }
 }
