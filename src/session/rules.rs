@@ -43,7 +43,7 @@ impl SessionRules {
     /// After this a slow frame is judged again and again, by what came in so long a time.
     pub const SLOW_FRAME_WINDOW: Duration = Duration::from_secs(10);
     /// How long a side may be over its rate of messages or control frames, with `over = "slow"`, before the session
-    /// ends. Bytes over their rate are only slowed: a sender cannot know a byte rate.
+    /// ends. Bytes over their rate are only slowed ([`Overrun::Slow`]).
     pub const OVERRUN_LIMIT: Duration = Duration::from_secs(30);
 }
 
@@ -118,7 +118,9 @@ impl DirectionRules {
 /// What happens to a side beyond its rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overrun {
-    /// It is not read until its bucket refills; [`SessionRules::OVERRUN_LIMIT`] of that on end closes it.
+    /// It is not read until its bucket refills. [`SessionRules::OVERRUN_LIMIT`] of that on end closes a side that is over
+    /// its rate of messages or control frames; one that is over its rate of bytes is slowed for as long as it lasts: a
+    /// sender cannot know a byte rate, so closing punishes uploads, and not to read bounds the cost as well.
     Slow,
     /// It is closed at once.
     Close,

@@ -197,7 +197,8 @@ pub struct RawDirection {
     pub bytes: Key<BytePace>,
     /// Control frames. Default: "10/s burst 20" from a client, unbounded from a backend.
     pub control: Key<Pace>,
-    /// Beyond a rate: "slow" does not read until it fits, "close" closes with 1008. Default: "slow".
+    /// Beyond a rate: "slow" does not read until it fits, and closes with 1008 whoever is over its count of messages or
+    /// control frames for 30 s on end; bytes are only ever slowed. "close" closes with 1008 at once. Default: "slow".
     pub over: Key<Over>,
 }
 
