@@ -16,7 +16,7 @@ use rustls::{ClientConfig, HandshakeKind};
 use support::certificates::Authority;
 use support::house::HOST;
 use support::{Backend, Cases, House, Plan, Wire, backend, cases, frames, within};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -257,23 +257,48 @@ async fn resumption_skips_no_check_and_early_data_is_not_taken() {
     cases::held("TL11", "a resumed connection is judged like another");
 }
 
+/// A session on a stream whose keys the test turns itself.
+async fn in_session(house: &House, config: Arc<ClientConfig>) -> TlsStream<TcpStream> {
+    let mut stream = connected(house, config, HOST).await.unwrap();
+    stream.write_all(&house.request().bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(within("a 101", stream.read_u8()).await.unwrap());
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101"), "{:?}", String::from_utf8_lossy(&head));
+    stream
+}
+
+/// rustls lets 32 pass between two pieces of application data and ends the connection at the next.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_update_flood_ends_the_connection() {
     let house = House::plain().await;
     let config = house.authority.client_with(&[b"http/1.1"], &[&rustls::version::TLS13]);
-    let mut stream = connected(&house, config, HOST).await.unwrap();
-    stream.write_all(&house.request().bytes()).await.unwrap();
     let mark = house.record.mark();
+    let mut talkative = in_session(&house, Arc::clone(&config)).await;
     for _ in 0..200 {
-        stream.get_mut().1.refresh_traffic_keys().unwrap();
-        if stream.flush().await.is_err() {
+        talkative.get_mut().1.refresh_traffic_keys().unwrap();
+        talkative.write_all(&frames::masked(frames::FIN | frames::TEXT, b"word")).await.unwrap();
+        let mut echo = [0; 6];
+        within("an echo", talkative.read_exact(&mut echo)).await.unwrap();
+    }
+    Wire::over(talkative).closes(1000).await;
+    assert_eq!(house.closure(mark).await.cause, Cause::Closed);
+    cases::held("TL06", "200 key updates, a word between any two");
+
+    let mark = house.record.mark();
+    let mut flooding = in_session(&house, config).await;
+    for _ in 0..200 {
+        flooding.get_mut().1.refresh_traffic_keys().unwrap();
+        if flooding.flush().await.is_err() {
             break;
         }
     }
-    let mut wire = Wire::over(stream);
-    wire.rest().await;
-    drop(wire);
-    house.closure(mark).await;
+    let mut rest = Vec::new();
+    let _ = within("the end", flooding.read_to_end(&mut rest)).await;
+    assert!(rest.is_empty(), "the stream ends, and no Close frame claims an orderly end: {rest:?}");
+    drop(flooding);
+    assert_eq!(house.closure(mark).await.cause, Cause::ClientLost);
     house.admits(&house.request()).await;
     cases::held("TL06", "200 key updates without a word between");
 }
@@ -330,7 +355,7 @@ async fn an_end_without_close_notify_is_no_clean_end() {
     let mark = house.record.mark();
     let mut wire = house.session().await;
     wire.echoes("before").await;
-    wire.send(&frames::masked_header_64(0x82, 60_000)).await;
+    wire.send(&frames::masked_header_16(0x82, 60_000)).await;
     drop(wire);
     let closure = house.closure(mark).await;
     assert_eq!(closure.cause, Cause::ClientLost);
