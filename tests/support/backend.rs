@@ -208,6 +208,8 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, tls: Option<TlsAccep
 
 async fn serve(stream: TcpStream, tls: Option<TlsAcceptor>, number: usize, shared: Arc<Shared>) {
     let script = shared.script.lock().unwrap().clone();
+    // Small answers leave at once instead of waiting for a delayed acknowledgement of the one before.
+    let _ = stream.set_nodelay(true);
     if script.iter().any(|step| matches!(step, Step::Reset)) {
         socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
