@@ -78,9 +78,9 @@ impl Session {
         }
         let tick = self.tick(now);
         self.note_life(from, tick);
-        let party = self.party(from);
-        if party.intake != Intake::Open {
+        if self.party(from).intake != Intake::Open {
             step.consumed = input.len();
+            self.charge_thrown_away(from, wide(input.len()), tick);
             return step;
         }
         let rules = self.rules.clone();
@@ -99,8 +99,10 @@ impl Session {
         let debt = self.party(from).limits.debt(grammar.rules);
         match stop {
             Stop::Violation(cause) => {
+                let rest = wide(input.len().saturating_sub(step.consumed));
                 step.consumed = input.len();
                 self.fail_side(from, cause, now);
+                self.charge_thrown_away(from, rest, tick);
             }
             Stop::Close(code) => self.note_close(from, code, now),
             Stop::Wait(wait) => self.throttle(from, debt.max(wait), tick),
@@ -120,6 +122,18 @@ impl Session {
             if self.phase == Phase::Open {
                 self.deadlines.set(Timer::Liveness(from), next);
             }
+        }
+    }
+
+    /// What is read only to be thrown away is paid for like what passes: an offence buys nobody a faster line.
+    fn charge_thrown_away(&mut self, from: Side, count: u64, now: Tick) {
+        let rules = self.rules.clone();
+        let limits = &mut self.party_mut(from).limits;
+        limits.refill(rules.of(from), now);
+        limits.take_bytes(rules.of(from), count);
+        let debt = limits.debt(rules.of(from));
+        if !debt.is_zero() {
+            self.throttle(from, debt, now);
         }
     }
 

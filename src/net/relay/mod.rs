@@ -33,6 +33,8 @@ const HEADROOM: usize = ShortFrame::CAPACITY;
 const ROUNDS: usize = 4;
 /// How long the sockets may take to close once the session is over.
 const LINGER: Duration = Duration::from_secs(2);
+/// How much is thrown away of what a side sends meanwhile; beyond, it is not read.
+const LINGER_BYTES: usize = 1 << 20;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; HEADROOM + READ_SIZE]);

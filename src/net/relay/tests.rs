@@ -266,6 +266,28 @@ async fn a_violation_is_answered_and_nothing_of_it_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_side_that_sends_on_behind_the_end_is_read_no_further_than_a_bound() {
+    // FR16: an offender, and one whose bytes are few.
+    for (pieces, is_read_whole) in [(64, false), (8, true)] {
+        let mut rig = run(roomy(), 1 << 16, &[]);
+        rig.client.write_all(&[0x83, 0x80, 1, 2, 3, 4]).await.unwrap();
+        assert_eq!(read(&mut rig.backend, 8).await.len(), 8, "FR16: a masked Close");
+        rig.backend.write_all(&close(false, 1001)).await.unwrap();
+        drop(rig.backend);
+        assert_eq!(rest(&mut rig.client).await, close(false, 1002));
+        let (began, mut taken) = (Instant::now(), 0);
+        while taken < pieces << 16 && rig.client.write_all(&[0; 1 << 16]).await.is_ok() {
+            taken += 1 << 16;
+        }
+        assert_eq!(taken == pieces << 16, is_read_whole, "FR16: {taken} bytes were taken");
+        assert!(taken <= LINGER_BYTES + (2 << 16), "FR16: {taken} bytes were taken");
+        drop(rig.client);
+        assert_eq!(rig.task.await.unwrap().cause, Cause::OpcodeReserved);
+        assert_eq!(began.elapsed() >= LINGER, !is_read_whole, "FR16: {:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_flood_is_slowed_and_what_waits_goes_on_by_itself() {
     let mut rig = run(SessionRules::default(), 1 << 20, b"");
     let begun = Instant::now();

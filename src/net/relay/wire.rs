@@ -12,6 +12,7 @@ pub(super) struct Wire<T> {
     input: Waiting,
     output: Waiting,
     way: Way,
+    thrown_away: usize,
 }
 
 /// How far writing has come.
@@ -44,7 +45,7 @@ pub(super) enum Drained {
 
 impl<T> Wire<T> {
     pub(super) fn new(io: T, input: Vec<u8>) -> Self {
-        Self { io, input: Waiting::new(input), output: Waiting::default(), way: Way::Flushed }
+        Self { io, input: Waiting::new(input), output: Waiting::default(), way: Way::Flushed, thrown_away: 0 }
     }
 
     /// Keeps what was read and may not be judged yet, in front of what will be read.
@@ -128,7 +129,8 @@ impl<T: AsyncWrite + Unpin> Wire<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
     /// Sends what waits, ends the stream, and throws away what comes until the other side ends too: a socket that is
-    /// closed over unread bytes is reset, and the last bytes sent may be lost with it.
+    /// closed over unread bytes is reset, and the last bytes sent may be lost with it. A side that goes on sending is read
+    /// no further than [`super::LINGER_BYTES`]: the time that is left is for it to read, and costs nothing here.
     pub(super) fn poll_linger(&mut self, scratch: &mut [u8], cx: &mut Context<'_>) -> Poll<()> {
         if let Drained::Waits { .. } = self.poll_drain(cx) {
             return Poll::Pending;
@@ -136,8 +138,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
         self.poll_end(cx);
         self.input = Waiting::default();
         for _ in 0..super::ROUNDS {
+            if self.thrown_away >= super::LINGER_BYTES {
+                return Poll::Pending;
+            }
             match ready!(self.poll_input(scratch, cx)) {
-                Ok(count) if count > 0 => {}
+                Ok(count) if count > 0 => self.thrown_away = self.thrown_away.saturating_add(count),
                 _ if self.way == Way::Flushed => return Poll::Pending,
                 _ => return Poll::Ready(()),
             }

@@ -43,6 +43,27 @@ fn an_end_from_outside_waits_for_a_boundary_or_cuts() {
 }
 
 #[test]
+fn what_is_thrown_away_is_paid_for_like_what_passes() {
+    // A side that broke a rule, or that said Close, gains no faster line by it.
+    let ends: [(&str, Vec<u8>); 2] = [("RX20", frame(Side::Client, 0x83, b"")), ("FR16", close(Side::Client, 1000))];
+    for (id, end) in ends {
+        let mut rules = rules();
+        rules.from_client.bytes = "1KiB/s burst 4KiB".parse().ok();
+        let mut rig = Rig::new(rules);
+        rig.feed(Side::Client, &end);
+        assert!(rig.session.poll_closed().is_none() && rig.session.wants_read(Side::Client), "{id}");
+        assert_eq!(rig.session.receive(Side::Client, &[0; 4_000], rig.now).consumed, 4_000, "{id}");
+        assert!(rig.session.wants_read(Side::Client), "{id}: within the burst");
+        assert_eq!(rig.session.receive(Side::Client, &[0; 2_048], rig.now).consumed, 2_048, "{id}");
+        assert!(!rig.session.wants_read(Side::Client), "{id}: over it");
+        assert_eq!(rig.session.receive(Side::Client, &[0; 1], rig.now).consumed, 0, "{id}");
+        rig.wait(2 * SECOND);
+        assert!(rig.session.wants_read(Side::Client), "{id}: paid");
+        assert_eq!(frames(&rig.to_backend).len(), 1, "{id}: a Close and nothing else");
+    }
+}
+
+#[test]
 fn lost_sides() {
     use EndKind::{Abrupt, Clean};
     let half = frame(Side::Backend, TEXT, b"half")[..3].to_vec();
