@@ -312,6 +312,31 @@ async fn a_backend_that_does_not_read_holds_its_client_back_and_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_offence_buys_no_faster_line() {
+    let house = House::plain().await;
+    let control = Control::beside(&house).await;
+    let mark = house.record.mark();
+    let (mut reader, mut writer) = house.session().await.split();
+    writer.send(&bare(FIN | TEXT, b"no mask")).await;
+    let pushing = tokio::spawn(async move {
+        let piece = [7; 60_000];
+        let mut sent = 0_usize;
+        while sent < 64 << 20 && writer.send(&piece).await {
+            sent += piece.len();
+        }
+        sent
+    });
+    reader.is_closed_with(1002).await;
+    let taken = pushing.await.unwrap();
+    drop(reader);
+    assert!(taken < 32 << 20, "{taken} bytes were taken to be thrown away");
+    assert_eq!(house.record.closed(mark).await.cause, Cause::MaskMissing);
+    control.noticed_nothing().await;
+    house.is_at_rest().await;
+    cases::held("FR16", "a client that was told to go and pushes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn fragments_without_an_end_are_bounded() {
     let house = House::plain().await;
     let control = Control::beside(&house).await;
