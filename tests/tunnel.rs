@@ -609,6 +609,22 @@ async fn a_drain_closes_every_session_at_a_boundary() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_stays_behind_its_close_is_recorded_as_drained() {
+    let house = Plan::plain().gateway("drain = \"500ms\"").build().await;
+    let record = std::sync::Arc::clone(&house.record);
+    let mut wire = house.session().await;
+    let mark = record.mark();
+    let draining = tokio::spawn(house.drain());
+    assert_eq!(wire.frame().await.and_then(|frame| frame.close_code()), Some(1001));
+    wire.send(&masked(FIN | CLOSE, &close_body(1001, ""))).await;
+    assert_eq!(record.closed(mark).await.cause, Cause::Drain);
+    support::within("the end of the drain", draining).await.unwrap();
+    assert_eq!(record.since(mark).len(), 1, "one record");
+    drop(wire);
+    cases::held("OP01", "a client that said Close and stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_drain_does_not_wait_for_those_who_ignore_it() {
     let house = Plan::plain().gateway("drain = \"1s\"").policy("[session]\nclose_timeout = \"60s\"").build().await;
     let mut wire = house.session().await;

@@ -71,8 +71,8 @@ pub(super) async fn serve(
     drop((address, head));
     let session = Session::new(rules, lease, Instant::now().into_std(), random::fill);
     let UpstreamConnection { stream: backend, glued, permit: server_permit, .. } = upstream;
-    let ended = relay::relay(client, backend, glued, session, control, house.observer.as_ref()).await;
-    stay.closed(&ended);
+    let tell = |ended: &Ended| stay.closed(ended);
+    relay::relay(client, backend, glued, session, control, house.observer.as_ref(), tell).await;
     drop((connection, session_permit, subject_permit, server_permit, registration));
 }
 

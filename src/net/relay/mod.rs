@@ -74,7 +74,7 @@ impl Control {
 }
 
 /// Carries both streams until the session ends, and closes both. `backend_leftover` is what the backend sent behind its
-/// 101 and was read with it.
+/// 101 and was read with it; `tell` is told of the end before the sockets linger, which is no part of the session.
 pub fn relay<C, B>(
     client: C,
     backend: B,
@@ -82,7 +82,8 @@ pub fn relay<C, B>(
     session: Session,
     control: Control,
     observer: &dyn Observer,
-) -> impl Future<Output = Ended>
+    tell: impl FnOnce(&Ended),
+) -> impl Future<Output = ()>
 where
     C: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
@@ -93,8 +94,8 @@ where
     // What an `async fn` takes as an argument and moves, its future holds twice.
     async move {
         let ended = turns.carry_out(&mut client, &mut backend, &control).await;
+        tell(&ended);
         linger(&mut client, &mut backend).await;
-        ended
     }
 }
 

@@ -49,8 +49,11 @@ fn run(rules: SessionRules, pipe: usize, leftover: &[u8]) -> Rig {
     let session = Session::new(Arc::new(rules), None, Instant::now().into_std(), fixed);
     let (leftover, asked, observer) = (leftover.to_vec(), control.clone(), counter.clone());
     #[expect(clippy::disallowed_methods, reason = "the rig owns the task")]
-    let task =
-        tokio::spawn(async move { relay(near_client, near_backend, leftover, session, asked, &*observer).await });
+    let task = tokio::spawn(async move {
+        let mut told = None;
+        relay(near_client, near_backend, leftover, session, asked, &*observer, |ended| told = Some(*ended)).await;
+        told.unwrap()
+    });
     Rig { client, backend, control, counter, task }
 }
 
@@ -99,7 +102,7 @@ async fn a_relay_that_waits_is_small() {
     let session = Session::new(Arc::default(), None, Instant::now().into_std(), |bytes| bytes.fill(7));
     let observer = Counter::default();
     let ((_far, client), (_end, backend)) = (duplex(1), duplex(1));
-    let relay = relay(client, backend, Vec::new(), session, Control::new(), &observer);
+    let relay = relay(client, backend, Vec::new(), session, Control::new(), &observer, |_| ());
     let size = size_of_val(&relay);
     assert!(size <= 1_536, "RX07: {size} bytes, and no buffer");
 }
@@ -326,8 +329,11 @@ where
     let (far_backend, near_backend) = duplex(3_000);
     let session = Session::new(Arc::new(roomy()), None, Instant::now().into_std(), fixed);
     let observer = Counter::default();
-    let relay = relay(near_client, near_backend, Vec::new(), session, Control::new(), &observer);
-    tokio::join!(relay, script(far_client, far_backend)).0
+    let mut told = None;
+    let tell = |ended: &Ended| told = Some(*ended);
+    let relay = relay(near_client, near_backend, Vec::new(), session, Control::new(), &observer, tell);
+    tokio::join!(relay, script(far_client, far_backend));
+    told.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
