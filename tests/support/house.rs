@@ -194,6 +194,11 @@ impl Plan {
         self
     }
 
+    /// Who signs good tokens.
+    pub fn signs(&self) -> &Signer {
+        &self.signer
+    }
+
     /// Builds the house and opens its doors.
     pub async fn build(mut self) -> House {
         let backend = match self.backend.take() {
@@ -220,8 +225,8 @@ impl Plan {
         loaded.map(drop).unwrap_or_else(|diagnostics| panic!("the plan does not load: {diagnostics}"));
     }
 
-    /// Writes every file of the plan into a folder of its own.
-    fn written(&self, backend: SocketAddr) -> Written {
+    /// Writes every file of the plan into a folder of its own; the policies' server is `backend`.
+    pub fn written(&self, backend: SocketAddr) -> Written {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::throwaway();
         let leaf = authority.leaf(&self.names);
@@ -255,9 +260,11 @@ impl Plan {
 }
 
 /// The files of a plan.
-struct Written {
-    folder: TempDir,
-    authority: Authority,
+pub struct Written {
+    /// gateway.toml, policies, certificates.
+    pub folder: TempDir,
+    /// Who signed the certificates.
+    pub authority: Authority,
     environment: HashMap<String, String>,
 }
 

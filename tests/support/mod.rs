@@ -21,6 +21,7 @@ pub mod client;
 pub mod frames;
 pub mod house;
 pub mod observer;
+pub mod process;
 pub mod tokens;
 
 pub use backend::{Backend, Step};

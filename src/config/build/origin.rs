@@ -34,7 +34,8 @@ pub(super) fn build(raw: &RawPolicy, scope: &mut Scope<'_>, auth: &[Auth], upstr
             wild = Some(span);
             continue;
         }
-        if origin.contains('*') {
+        // Any page in the world can frame itself to be `null`.
+        if origin.contains('*') || origin == "null" {
             wild = wild.or(Some(span.clone()));
         }
         if let Err(error) = rules.allow.insert(&origin) {
@@ -70,13 +71,13 @@ fn judge_ambient(
 ) {
     match (wild, ambient, said) {
         (Some(span), Some(ambient), false) => {
-            let message = format!("browsers send {ambient} by themselves, for whatever page this wildcard lets in");
+            let message = format!("browsers send {ambient} by themselves, for whatever page this entry lets in");
             let help = "list exact origins (a sibling subdomain carries even SameSite=Strict cookies), or say why: \
                         danger_ambient_wildcard = \"...\"";
             scope.error(Code::Danger, span, message, help);
         }
         (wild, ambient, true) if wild.is_none() || ambient.is_none() => {
-            let message = "no wildcard meets an ambient credential here";
+            let message = "no wildcard and no `null` meets an ambient credential here";
             scope.error(Code::OutOfPlace, key.unwrap_or_default(), message, "take danger_ambient_wildcard out");
         }
         _ => {}
