@@ -283,7 +283,7 @@ fn a_configuration_that_does_not_load_is_seen() {
     let gateway = |key: &str| format!("text\n```toml\n# gateway.toml\n{GATEWAY_BESIDE}\n{key}\n```\n");
     let policy = |key: &str| format!("text\n```toml\n# policies/a.toml\n{POLICY_BESIDE}\n{key}\n```\n");
     let issuer =
-        "[issuer.a]\niss = \"https://a.example\"\nalgorithms = [\"HS256\"]\nkeys = [{ env = \"A\" }, \"b.json\"]";
+        "[issuer.a]\niss = \"https://a.example\"\nalgorithms = [\"ALGORITHM\"]\nkeys = [{ env = \"A\" }, \"b.json\"]";
     let cases = [
         (gateway(""), 1, true),
         (gateway("[capacity]\npending = 0"), 1, false),
@@ -291,8 +291,8 @@ fn a_configuration_that_does_not_load_is_seen() {
         (policy("[limits]\nconections = 1"), 1, false),
         (format!("{}{}", gateway(""), policy("")), 1, true),
         (format!("{}{}", policy(""), policy("")), 2, true),
-        (gateway(&issuer.replace("HS256", "ES256").replace("{ env = \"A\" }", "\"a.pem\"")), 1, true),
-        (gateway(issuer), 1, false),
+        (gateway(&issuer.replace("ALGORITHM", "ES256").replace("{ env = \"A\" }", "\"a.pem\"")), 1, true),
+        (gateway(&issuer.replace("ALGORITHM", "HS384")), 1, false),
         (policy("[[example]]\nname = \"x\"\nexpect = \"credential_missing\""), 1, false),
         (String::from("text\n```toml\n[limits]\n```\n"), 0, true),
     ];
