@@ -89,6 +89,7 @@ pub struct Plan {
     backend: Option<Backend>,
     signer: Signer,
     names: Vec<&'static str>,
+    told: Option<SharedObserver>,
 }
 
 impl Plan {
@@ -103,6 +104,7 @@ impl Plan {
             backend: None,
             signer: Signer::es256(),
             names: vec![HOST, "localhost"],
+            told: None,
         }
     }
 
@@ -194,6 +196,12 @@ impl Plan {
         self
     }
 
+    /// Who is told of everything beside the record.
+    pub fn told_to(mut self, told: SharedObserver) -> Self {
+        self.told = Some(told);
+        self
+    }
+
     /// Who signs good tokens.
     pub fn signs(&self) -> &Signer {
         &self.signer
@@ -207,7 +215,7 @@ impl Plan {
         };
         let written = self.written(backend.address);
         let config = written.load().unwrap_or_else(|diagnostics| panic!("the plan does not load: {diagnostics}"));
-        let record = Arc::new(Record::default());
+        let record = Arc::new(Record::before(self.told.take()));
         let observer: SharedObserver = Arc::<Record>::clone(&record);
         let gateway = Gateway::start(config, observer).await.unwrap_or_else(|error| panic!("{error:?}"));
         House { gateway, backend, record, signer: self.signer, authority: written.authority, folder: written.folder }

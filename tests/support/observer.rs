@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use tokio::sync::watch;
-use wsgate::event::{Closure, Event, Observer, Opened, Refused};
+use wsgate::event::{Closure, Event, Observer, Opened, Refused, SharedObserver};
 
 use super::within;
 
@@ -11,12 +11,7 @@ use super::within;
 pub struct Record {
     events: Mutex<Vec<Event>>,
     count: watch::Sender<usize>,
-}
-
-impl Default for Record {
-    fn default() -> Self {
-        Self { events: Mutex::default(), count: watch::Sender::new(0) }
-    }
+    next: Option<SharedObserver>,
 }
 
 impl Observer for Record {
@@ -24,10 +19,22 @@ impl Observer for Record {
         let mut events = self.events.lock().unwrap();
         events.push(event.clone());
         self.count.send_replace(events.len());
+        if let Some(next) = &self.next {
+            next.observe(event);
+        }
+    }
+
+    fn untold(&self) -> u64 {
+        self.next.as_ref().map_or(0, |next| next.untold())
     }
 }
 
 impl Record {
+    /// An empty record that passes everything on.
+    pub fn before(next: Option<SharedObserver>) -> Self {
+        Self { events: Mutex::default(), count: watch::Sender::new(0), next }
+    }
+
     /// A place in the record: what comes later is behind it.
     pub fn mark(&self) -> usize {
         self.events.lock().unwrap().len()
