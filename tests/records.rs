@@ -2,6 +2,9 @@
 //!
 //! The log is the real one, written to memory; the metrics are read from the health listener as a scraper reads them.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where its premise is broken")]
+#![allow(clippy::print_stdout, reason = "the names of the cases that ran are for the reader of the output")]
+
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
