@@ -79,12 +79,11 @@ fn facts(config: &Config, now: UnixSeconds, out: &mut dyn Write) -> io::Result<(
             writeln!(out, "certificate {chain} on {}: {names}; the key matches; {days} days left", listener.address)?;
         }
     }
-    match config.gateway.capacity.sessions {
-        Some(sessions) => writeln!(out, "sessions: at most {sessions}"),
-        None => {
-            let sessions = config.gateway.capacity.session_bound(file_limit());
-            writeln!(out, "sessions: at most {sessions} (\"auto\", from a limit of {} open files)", file_limit())
-        }
+    let capacity = &config.gateway.capacity;
+    let sessions = capacity.session_bound(file_limit());
+    match capacity.sessions {
+        Some(_) => writeln!(out, "sessions: at most {sessions}"),
+        None => writeln!(out, "sessions: at most {sessions} (\"auto\", from a limit of {} open files)", file_limit()),
     }
 }
 
@@ -126,4 +125,61 @@ fn examples(config: &Config, now: UnixSeconds, out: &mut dyn Write, err: &mut dy
         writeln!(out, "examples: {} of {ran} came out as told", ran.saturating_sub(failed))?;
     }
     Ok(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::fixture::{Ground, NOW, POLICY};
+
+    fn check(ground: &Ground, effective: bool) -> (Exit, String, String) {
+        let args = CheckArgs { file: ground.path("gateway.toml"), effective };
+        let around = Surroundings { env: &|_| None, now: NOW, style: Style::Plain };
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let exit = run(&args, &around, &mut out, &mut err).unwrap();
+        (exit, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+    }
+
+    #[test]
+    fn a_good_configuration_ends_with_one_line() {
+        let (exit, out, err) = check(&Ground::new(), false);
+        assert_eq!((exit, err.as_str()), (Exit::Well, ""));
+        let last = out.lines().last().unwrap();
+        assert!(last.starts_with("configuration ok: 1 listener, 1 policy, 1 issuer ("), "{last}");
+        assert!(out.contains("the key matches; 365 days left"), "{out}");
+        assert!(out.contains("examples: 1 of 1 came out as told"), "{out}");
+        assert!(out.contains("(\"auto\", from a limit of"), "{out}");
+    }
+
+    #[test]
+    fn mistakes_dangers_and_examples_have_their_exit_codes() {
+        let ground = Ground::new();
+        ground.write("policies/chat.toml", POLICY.replace("origin_not_allowed", "admitted"));
+        let (exit, _, err) = check(&ground, false);
+        assert_eq!(exit, Exit::Findings);
+        assert!(err.contains("expected admitted, got origin_not_allowed"), "{err}");
+        ground.write("policies/chat.toml", POLICY.replace("[route]", "[rout]"));
+        let (exit, out, err) = check(&ground, false);
+        assert_eq!((exit.code(), out.as_str()), (78, ""));
+        assert!(err.contains("did you mean `route`?"), "{err}");
+        let long = "max_life = \"48h\"\ndanger_long_tokens = \"devices in the field\"\naudience = ";
+        ground.write("policies/chat.toml", POLICY.replace("audience = ", long));
+        let (exit, out, _) = check(&ground, true);
+        assert_eq!(exit, Exit::Well);
+        assert!(out.contains("danger: auth[0].danger_long_tokens = \"devices in the field\" (policy chat)"), "{out}");
+        assert!(out.contains("session.pong_timeout = \"20s\"  # default"), "{out}");
+        assert!(out.contains("gateway.toml:2\n"), "{out}");
+    }
+
+    #[test]
+    fn the_shipped_files_load() {
+        let ground = Ground::new();
+        std::fs::remove_file(ground.path("policies/chat.toml")).unwrap();
+        ground.certificate("server", &["localhost"]);
+        ground.write("gateway.toml", include_str!("../../gateway.toml"));
+        ground.write("policies/demo.toml", include_str!("../../policies/demo.toml"));
+        let (exit, out, err) = check(&ground, false);
+        assert_eq!((exit, err.as_str()), (Exit::Well, ""), "{out}");
+        assert!(out.contains("examples: 5 of 5 came out as told"), "{out}");
+    }
 }
