@@ -329,6 +329,20 @@ async fn the_client_is_the_first_untrusted_hop_from_the_right() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_inside_a_trusted_network_is_charged_like_any_other() {
+    let house = behind_http_proxy().gateway("[address]\ndeny = [\"10.6.6.6/32\"]").build().await;
+    let from = |client: &str| house.request_with(|request| request.set("X-Forwarded-For", client));
+    house.admits_on(house.plain_wire().await, &from("10.6.6.7")).await;
+    let mark = house.record.mark();
+    let mut denied = house.plain_wire().await;
+    denied.send(&from("10.6.6.6").bytes()).await;
+    denied.rest().await;
+    assert_eq!(house.record.refused(mark).await.reason, Reason::AddressDenied);
+    house.is_at_rest().await;
+    cases::held("ID04", "a denied client behind the proxy, in its own network");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_forwarded_address_is_charged_as_it_is() {
     let house = behind_http_proxy().policy("[limits]\nconnections_per_address = 1").build().await;
     let from = |client: &str| house.request_with(|request| request.set("X-Forwarded-For", client));

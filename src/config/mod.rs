@@ -200,12 +200,18 @@ pub struct Capacity {
 }
 
 impl Capacity {
+    /// How many connections may be pending where this many files may be open: what is written, or a quarter, so that
+    /// strangers who say nothing cannot take the descriptors of sessions.
+    pub fn pending_bound(&self, file_limit: u64) -> u32 {
+        u32::try_from(file_limit / 4).unwrap_or(u32::MAX).clamp(1, self.pending.max(1))
+    }
+
     /// How many sessions there may be where this many files may be open: what is written, or as many as fit.
     ///
     /// A session has two sockets; a quarter at most is kept for pending connections, and a few for files.
     pub fn session_bound(&self, file_limit: u64) -> u32 {
         const KEPT_FOR_FILES: u64 = 64;
-        let pending = u64::from(self.pending).min(file_limit / 4);
+        let pending = u64::from(self.pending_bound(file_limit));
         let free = file_limit.saturating_sub(KEPT_FOR_FILES).saturating_sub(pending);
         self.sessions.unwrap_or_else(|| u32::try_from(free / 2).unwrap_or(u32::MAX).max(1))
     }

@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::entrance::{self, Entered};
 use super::house::{Door, House};
+use super::sessions::Registration;
 use super::snapshot::Snapshot;
 use super::visit::Visit;
 use super::{answer, clock, random};
@@ -33,6 +34,8 @@ struct Admitted {
     upstream: UpstreamConnection<ServerPermit>,
     session: SessionPermit,
     subject: SubjectPermit,
+    control: Control,
+    registration: Registration,
 }
 
 /// Carries a connection from its accept to its last record.
@@ -48,7 +51,7 @@ pub(super) async fn serve(
         return;
     };
     let admitted = timeout_at(deadline, admit(&house, &door, &mut client, &mut address, &mut visit)).await;
-    let Admitted { admission, upstream, session: session_permit, subject: subject_permit } =
+    let Admitted { admission, upstream, session: session_permit, subject: subject_permit, control, registration } =
         match admitted.unwrap_or_else(|_| Err(Reason::AdmissionTimeout.into())) {
             Ok(admitted) => admitted,
             Err(refusal) => {
@@ -57,8 +60,6 @@ pub(super) async fn serve(
             }
         };
 
-    let control = Control::new();
-    let registration = house.sessions.register(visit.id(), control.clone());
     let (head, subprotocol) = answer::switching_protocols(&admission, &upstream.accepted);
     let rules = Arc::clone(&admission.policy.session);
     let lease = admission.principal.session_until().map(|until| until.saturating_since(clock::unix_now()));
@@ -101,7 +102,7 @@ async fn admit(
     visit.falls_under(&policy.name, snapshot.generation);
     let policy = Arc::clone(policy);
 
-    let (session, admission) = prove(house, screened, &snapshot, transport.client)?;
+    let (session, admission) = prove(house, screened, &snapshot, visit.charged())?;
     visit.proved_to_be(&admission.principal);
     let subject = house.limits.reserve_subject(&policy.name, &policy.quotas, visit.subject())?;
     if house.closing.is_cancelled() {
@@ -118,11 +119,17 @@ async fn admit(
         |server| forward::build_request(&admission, server, facts),
     );
     let upstream = entrance::while_silent(client, dial).await.inspect_err(|refusal| {
-        if refusal.reason.is_backend_denial() {
-            house.limits.record_failure(transport.client);
+        if let (true, Some(client)) = (refusal.reason.is_backend_denial(), visit.charged()) {
+            house.limits.record_failure(client);
         }
     })?;
-    Ok(Admitted { admission, upstream, session, subject })
+    let control = Control::new();
+    let registration = house.sessions.register(visit.id(), control.clone());
+    // Registered first, compared then: between an old right and a changed one nothing slips through.
+    if house.snapshot.load().generation != visit.generation() {
+        return Err(Reason::KeysReplaced.into());
+    }
+    Ok(Admitted { admission, upstream, session, subject, control, registration })
 }
 
 /// Charges the address for a session and an attempt before any signature is checked, then judges the credential. Only
@@ -131,13 +138,17 @@ fn prove(
     house: &House,
     screened: Screened,
     snapshot: &Snapshot,
-    client: ClientAddr,
+    client: Option<ClientAddr>,
 ) -> Result<(SessionPermit, Admission), Refusal> {
-    let attempt = house.limits.check_failures(client)?;
+    let attempt = client.map(|client| house.limits.check_failures(client)).transpose()?;
     let Policy { name, quotas, .. } = screened.policy.as_ref();
     let session = house.limits.reserve_session(client, name, quotas);
-    let proof = session.and_then(|session| Ok((session, authorize(screened, &snapshot.keys, clock::unix_now())?)));
-    if !matches!(&proof, Err(refusal) if refusal.reason.is_failed_proof()) {
+    let proof = session.and_then(|session| {
+        let admission = authorize(screened, &snapshot.keys, clock::unix_now());
+        Ok((session, admission.inspect_err(|_| house.limits.return_pace())?))
+    });
+    let failed = matches!(&proof, Err(refusal) if refusal.reason.is_failed_proof());
+    if let (false, Some(attempt)) = (failed, attempt) {
         attempt.forgive();
     }
     proof

@@ -3,7 +3,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
@@ -15,8 +15,8 @@ use super::visit::Visit;
 use crate::config::ProxyMode;
 use crate::limits::AddressPermit;
 use crate::net::client_address::{client_from_forwarded, is_trusted};
-use crate::net::proxy_protocol;
 use crate::net::tls::{ClientStream, ServerTls, TlsError};
+use crate::net::{http, proxy_protocol};
 use crate::peer::ClientAddr;
 use crate::policy::screen::Transport;
 use crate::policy::{Reason, Refusal};
@@ -72,7 +72,7 @@ async fn charge_peer(
         }
     };
     visit.client_is(client);
-    charge(house, door, client)
+    charge(house, door, visit)
 }
 
 /// Charges the address that X-Forwarded-For names.
@@ -85,13 +85,17 @@ pub(super) fn charge_forwarded(
     let lines: Vec<&str> = headers.all("x-forwarded-for").collect();
     let client = client_from_forwarded(lines, &door.trusted, visit.peer)?;
     visit.client_is(client);
-    charge(house, door, client)
+    charge(house, door, visit)
 }
 
-/// A trusted proxy that speaks for itself is bound by the whole gateway's capacity alone.
-fn charge(house: &House, door: &Door, client: ClientAddr) -> Result<Option<AddressPermit>, Refusal> {
-    let proxy_itself = is_trusted(client.ip(), &door.trusted);
-    if proxy_itself { Ok(None) } else { house.limits.charge_address(client).map(Some) }
+/// Charges the client's address. A trusted proxy that speaks for itself is bound by the whole gateway's capacity alone.
+fn charge(house: &House, door: &Door, visit: &mut Visit) -> Result<Option<AddressPermit>, Refusal> {
+    let client = visit.client();
+    if door.proxy != ProxyMode::None && client == ClientAddr::new(visit.peer) {
+        return Ok(None);
+    }
+    visit.charge_to(client);
+    house.limits.charge_address(client).map(Some)
 }
 
 struct TurnedAway {
@@ -107,7 +111,11 @@ async fn secure(house: &House, tls: &ServerTls, tcp: TcpStream) -> Result<Client
         Ok(Ok(client)) => Ok(client),
         Ok(Err(TlsError::PlainHttp(tcp))) => Err(TurnedAway { refusal: Reason::PlainHttp.into(), plain: Some(tcp) }),
         Ok(Err(TlsError::ClientGone)) => Err(unheard(Reason::ClientGone.into())),
-        Ok(Err(TlsError::Failed { why, .. })) => Err(unheard(Refusal::new(Reason::TlsFailed).with_detail(why))),
+        Ok(Err(TlsError::Failed { why, tcp })) => {
+            // The alert is lost to a reset where bytes of the client are left unread.
+            http::linger(tcp, &house.lingering).await;
+            Err(unheard(Refusal::new(Reason::TlsFailed).with_detail(why)))
+        }
         Err(_) => Err(unheard(Reason::TlsTimeout.into())),
     }
 }
@@ -122,21 +130,30 @@ pub(super) fn transport(client: &ClientStream, visit: &Visit) -> Transport {
 }
 
 /// Waits for `work` while the client stays silent: a byte is early, an end makes the work pointless. The client is
-/// read once more after the work is done, so that nothing that came before the 101 is taken for a frame.
+/// read before the work begins, and once more after it is done, so that nothing that came before the 101 is taken for a
+/// frame.
 pub(super) async fn while_silent<T>(
     client: &mut ClientStream,
     work: impl Future<Output = Result<T, Refusal>>,
 ) -> Result<T, Refusal> {
     let mut work = pin!(work);
     poll_fn(|context| {
+        poll_silence(client, context)?;
         let outcome = work.as_mut().poll(context);
-        let mut byte = [0; 1];
-        let mut buffer = ReadBuf::new(&mut byte);
-        match Pin::new(&mut *client).poll_read(context, &mut buffer) {
-            Poll::Pending => outcome,
-            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => Poll::Ready(Err(Reason::EarlyBytes.into())),
-            Poll::Ready(_) => Poll::Ready(Err(Reason::ClientGone.into())),
+        if outcome.is_ready() {
+            poll_silence(client, context)?;
         }
+        outcome
     })
     .await
+}
+
+fn poll_silence(client: &mut ClientStream, context: &mut Context<'_>) -> Result<(), Refusal> {
+    let mut byte = [0; 1];
+    let mut buffer = ReadBuf::new(&mut byte);
+    match Pin::new(client).poll_read(context, &mut buffer) {
+        Poll::Pending => Ok(()),
+        Poll::Ready(Ok(())) if !buffer.filled().is_empty() => Err(Reason::EarlyBytes.into()),
+        Poll::Ready(_) => Err(Reason::ClientGone.into()),
+    }
 }

@@ -54,7 +54,7 @@ pub enum StartError {
     Bind {
         /// The address.
         address: SocketAddr,
-        /// What the system said.
+        /// One line that names the address and what the system said.
         source: io::Error,
     },
     /// Something that the configuration names cannot be used.
@@ -64,13 +64,20 @@ pub enum StartError {
 impl std::fmt::Display for StartError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Bind { address, source } => write!(f, "cannot listen on {address}: {source}"),
+            Self::Bind { source, .. } => source.fmt(f),
             Self::Unusable(what) => f.write_str(what),
         }
     }
 }
 
 impl std::error::Error for StartError {}
+
+impl Drop for Gateway {
+    /// Whatever is left ends, and says that the gateway ended it.
+    fn drop(&mut self) {
+        self.house.end.cancel();
+    }
+}
 
 impl Gateway {
     /// Binds every listener of the configuration and begins to serve.
@@ -133,7 +140,7 @@ impl Gateway {
             self.services.wait().await;
         };
         // What was cancelled ends at its next await; this bound is for what blocks a thread.
-        let _ = tokio::time::timeout(Duration::from_secs(5), tasks).await;
+        let _ = tokio::time::timeout(Duration::from_secs(2), tasks).await;
     }
 
     fn open(&self, listeners: Vec<Bound>, health: Option<TcpListener>, sources: watch::Sources) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{End, random};
-use crate::event::{By, Closure, Event, Opened, Refused, SharedObserver, Who};
+use crate::event::{By, Closure, Event, Level, Notice, Opened, Refused, SharedObserver, Who};
 use crate::peer::{ClientAddr, ConnectionId};
 use crate::policy::admission::Principal;
 use crate::policy::{PolicyName, Reason, Refusal};
@@ -22,6 +22,7 @@ pub(super) struct Visit {
     observer: SharedObserver,
     end: End,
     pub(super) peer: IpAddr,
+    charged: Option<ClientAddr>,
     accepted_at: Instant,
     who: Who,
     path: Option<String>,
@@ -38,6 +39,7 @@ impl Visit {
             observer: Arc::clone(observer),
             end: end.clone(),
             peer,
+            charged: None,
             accepted_at: Instant::now(),
             who: Who { id, client: None, policy: None, generation: 0, subject: None },
             path: None,
@@ -59,15 +61,34 @@ impl Visit {
         self.who.client = Some(client);
     }
 
-    /// What the head asks for, before anybody has judged it; the query is left out, for it may hold a token.
+    /// What the head asks for, before anybody has judged it. What may hold a token is left out: the query however it is
+    /// begun, parameters, and who stands before an `@`.
     pub(super) fn asks_for(&mut self, head: &RequestHead) {
-        self.path = head.target.split('?').next().map(str::to_owned);
-        self.origin = head.headers.all("origin").next().map(str::to_owned);
+        let plain = head.target.split(['?', '#', ';']).next().unwrap_or_default();
+        let end = plain.to_ascii_lowercase().find("%3f").unwrap_or(plain.len());
+        self.path = plain.get(..end).filter(|path| path.starts_with('/')).map(str::to_owned);
+        let origin = head.headers.all("origin").next().filter(|origin| !origin.contains('@'));
+        self.origin = origin.map(str::to_owned);
     }
 
     pub(super) fn falls_under(&mut self, policy: &PolicyName, generation: u64) {
         self.who.policy = Some(policy.clone());
         self.who.generation = generation;
+    }
+
+    /// The client's address is the one that its connection and its attempts are charged to.
+    pub(super) fn charge_to(&mut self, client: ClientAddr) {
+        self.charged = Some(client);
+    }
+
+    /// Whose address is charged; `None` for a trusted proxy that speaks for itself.
+    pub(super) fn charged(&self) -> Option<ClientAddr> {
+        self.charged
+    }
+
+    /// The policy version that judged it.
+    pub(super) fn generation(&self) -> u64 {
+        self.who.generation
     }
 
     /// The client, once known; the peer until then.
@@ -87,6 +108,9 @@ impl Visit {
     /// Reports a refusal; the visit is over.
     pub(super) fn refused(&mut self, refusal: &Refusal) {
         self.reported = true;
+        if refusal.reason == Reason::Internal {
+            tell_bug(&self.observer, &self.who, refusal.detail.as_deref());
+        }
         self.observer.observe(&Event::Refused(Refused {
             who: self.who.clone(),
             reason: refusal.reason,
@@ -144,6 +168,9 @@ impl Stay {
 
     fn report(&mut self, ended: &Ended) {
         self.reported = true;
+        if ended.cause == Cause::Internal {
+            tell_bug(&self.observer, &self.who, None);
+        }
         self.observer.observe(&Event::Closed(Closure {
             who: self.who.clone(),
             cause: ended.cause,
@@ -163,4 +190,10 @@ impl Drop for Stay {
             self.report(&Ended::before_any_frame(cut, By::Gateway));
         }
     }
+}
+
+/// A bug of ours is never sampled away: it has a notice beside its record.
+fn tell_bug(observer: &SharedObserver, who: &Who, detail: Option<&str>) {
+    let text = format!("a bug in the gateway ended connection {}: {}", who.id, detail.unwrap_or("a panic"));
+    observer.observe(&Event::Notice(Notice { level: Level::Error, code: "internal", text }));
 }

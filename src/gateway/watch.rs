@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::clock;
 use super::house::{Door, House};
 use crate::config::credentials::load_tokens;
 use crate::config::{Certificate, CertificateSource, Config, IssuerConfig};
@@ -20,6 +21,7 @@ use crate::event::Level;
 use crate::policy::auth::Auth;
 use crate::policy::auth::keys::Issuer;
 use crate::policy::auth::token::TokenTable;
+use crate::units::UnixSeconds;
 
 /// How often the files are looked at.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -39,10 +41,13 @@ struct Watched<T> {
     source: T,
     files: Vec<PathBuf>,
     seen: Vec<Option<Stamp>>,
+    /// Why it could not be used at the last look.
+    trouble: Option<String>,
 }
 
-/// What tells that a file is another one than before.
-type Stamp = (u64, u64, u64, i64, i64);
+/// What tells that a file, or who may read it, is another than before: device, inode, length, and the times at which its
+/// content and its attributes changed.
+type Stamp = (u64, u64, u64, [i64; 4]);
 
 /// What one look found.
 #[derive(Default)]
@@ -79,39 +84,32 @@ impl Sources {
         }
     }
 
-    fn look(&mut self) -> Findings {
+    fn look(&mut self, now: UnixSeconds) -> Findings {
         let env = |name: &str| std::env::var(name).ok();
         let mut findings = Findings::default();
+        let Findings { certificates, issuers, token_tables, kept } = &mut findings;
         for (door, sources) in self.certificates.iter_mut().enumerate() {
             let mut changed = false;
-            for watched in sources.iter_mut().filter_map(Watched::changed) {
-                match Certificate::load(&watched.chain, &watched.key, &env) {
-                    Ok(certificate) => {
-                        watched.loaded = Arc::new(certificate);
-                        changed = true;
-                    }
-                    Err(error) => findings.kept.push(Kept { code: "certificate_kept", why: error.to_string() }),
+            for watched in sources.iter_mut() {
+                if let Some(certificate) =
+                    watched.read("certificate_kept", kept, |source| read_certificate(source, now))
+                {
+                    watched.source.loaded = Arc::new(certificate);
+                    changed = true;
                 }
             }
             if changed {
                 let all = sources.iter().map(|watched| Arc::clone(&watched.source.loaded)).collect();
-                findings.certificates.push((door, all));
+                certificates.push((door, all));
             }
         }
-        for issuer in self.issuers.iter_mut().filter_map(Watched::changed) {
-            match issuer.load(&env) {
-                Ok(keys) => drop(findings.issuers.insert(Arc::clone(&issuer.name), Arc::new(keys))),
-                Err(error) => findings.kept.push(Kept { code: "keys_kept", why: error.to_string() }),
-            }
+        for watched in &mut self.issuers {
+            let read = watched.read("keys_kept", kept, |issuer| issuer.load(&env).map_err(|error| error.to_string()));
+            issuers.extend(read.map(|issuer| (Arc::clone(&watched.source.name), Arc::new(issuer))));
         }
-        for file in self.token_files.iter_mut().filter_map(Watched::changed) {
-            match load_tokens(file) {
-                Ok(table) => drop(findings.token_tables.insert(file.clone(), Arc::new(table))),
-                Err(mistakes) => {
-                    let why = mistakes.first().map(|mistake| format!("{}: {}", mistake.place, mistake.message));
-                    findings.kept.push(Kept { code: "tokens_kept", why: why.unwrap_or_default() });
-                }
-            }
+        for watched in &mut self.token_files {
+            let read = watched.read("tokens_kept", kept, |file| read_tokens(file));
+            token_tables.extend(read.map(|table| (watched.source.clone(), Arc::new(table))));
         }
         findings
     }
@@ -119,19 +117,53 @@ impl Sources {
 
 impl<T> Watched<T> {
     fn new(source: T, files: Vec<PathBuf>) -> Self {
-        let seen = files.iter().map(|file| stamp(file)).collect();
-        Self { source, files, seen }
+        let seen = stamps(&files);
+        Self { source, files, seen, trouble: None }
     }
 
-    /// The source, if one of its files is another than at the last look.
-    fn changed(&mut self) -> Option<&mut T> {
-        let stand: Vec<_> = self.files.iter().map(|file| stamp(file)).collect();
-        if stand == self.seen {
+    /// Reads the source if one of its files is another than at the last look, or could not be used then. A failure is
+    /// told once, until it is another one.
+    fn read<R>(
+        &mut self,
+        code: &'static str,
+        kept: &mut Vec<Kept>,
+        read: impl FnOnce(&T) -> Result<R, String>,
+    ) -> Option<R> {
+        let stand = stamps(&self.files);
+        if stand == self.seen && self.trouble.is_none() {
             return None;
         }
         self.seen = stand;
-        Some(&mut self.source)
+        match read(&self.source) {
+            Ok(value) => {
+                self.trouble = None;
+                Some(value)
+            }
+            Err(why) => {
+                if self.trouble.as_ref() != Some(&why) {
+                    kept.push(Kept { code, why: why.clone() });
+                }
+                self.trouble = Some(why);
+                None
+            }
+        }
     }
+}
+
+fn read_certificate(source: &CertificateSource, now: UnixSeconds) -> Result<Certificate, String> {
+    let env = |name: &str| std::env::var(name).ok();
+    let certificate = Certificate::load(&source.chain, &source.key, &env).map_err(|error| error.to_string())?;
+    if certificate.left(now).is_none() {
+        return Err(format!("{}: this certificate is not valid at this time", source.chain.display()));
+    }
+    Ok(certificate)
+}
+
+fn read_tokens(file: &Path) -> Result<TokenTable, String> {
+    load_tokens(file).map_err(|mistakes| {
+        let first = mistakes.first().map(|mistake| format!("{}: {}", mistake.place, mistake.message));
+        first.unwrap_or_else(|| file.display().to_string())
+    })
 }
 
 /// Looks at the files until the gateway ends.
@@ -140,7 +172,7 @@ pub(super) async fn run(house: Arc<House>, doors: Vec<Arc<Door>>, mut sources: S
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while house.end.run_until_cancelled(ticks.tick()).await.is_some() {
         let looked = spawn_blocking(move || {
-            let findings = sources.look();
+            let findings = sources.look(clock::unix_now());
             (sources, findings)
         });
         let Ok((seen, findings)) = looked.await else {
@@ -190,7 +222,12 @@ fn token_file(auth: &Auth) -> Option<PathBuf> {
     }
 }
 
+fn stamps(files: &[PathBuf]) -> Vec<Option<Stamp>> {
+    files.iter().map(|file| stamp(file)).collect()
+}
+
 fn stamp(file: &Path) -> Option<Stamp> {
     let metadata = std::fs::metadata(file).ok()?;
-    Some((metadata.dev(), metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
+    let times = [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()];
+    Some((metadata.dev(), metadata.ino(), metadata.len(), times))
 }

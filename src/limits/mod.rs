@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use governor::clock::{Clock, MonotonicClock, Reference};
 use governor::nanos::Nanos;
 
@@ -31,6 +30,7 @@ pub use address::{Attempt, IN_24, IN_48, IN_56};
 pub use permits::{AddressPermit, ConnectionPermit, Payer, ServerPermit, SessionPermit, SubjectPermit};
 pub use store::Fill;
 
+use permits::Tiers;
 use slots::{Slot, Slots};
 use store::{BucketTable, Key, Take};
 
@@ -61,7 +61,7 @@ impl Bounds {
     pub fn new(capacity: &Capacity, address: &AddressRules, file_limit: u64) -> Self {
         Self {
             sessions: capacity.session_bound(file_limit),
-            pending: capacity.pending,
+            pending: capacity.pending_bound(file_limit),
             admissions: capacity.admissions,
             address: address.clone(),
         }
@@ -95,7 +95,7 @@ pub struct Usage {
 
 /// Counters and buckets of the whole process. `C` is the clock; tests use governor's `FakeRelativeClock`.
 pub struct Limits<C: Clock = MonotonicClock> {
-    bounds: ArcSwap<Bounds>,
+    bounds: Bounds,
     clock: C,
     /// Buckets count time from here.
     birth: C::Instant,
@@ -122,7 +122,7 @@ impl<C: Clock> Limits<C> {
     /// Nothing is alive and every bucket is full. `seed` hashes the keys; nobody outside may know it.
     pub fn new(bounds: Bounds, seed: RandomState, clock: C) -> Self {
         Self {
-            bounds: ArcSwap::from_pointee(bounds),
+            bounds,
             birth: clock.now(),
             clock,
             seed,
@@ -144,13 +144,8 @@ impl<C: Clock> Limits<C> {
     }
 
     /// What everybody is held to.
-    pub fn bounds(&self) -> Arc<Bounds> {
-        self.bounds.load_full()
-    }
-
-    /// Holds everybody to other bounds from here on. What is alive stays, and counts.
-    pub fn replace_bounds(&self, bounds: Bounds) {
-        self.bounds.store(Arc::new(bounds));
+    pub fn bounds(&self) -> &Bounds {
+        &self.bounds
     }
 
     /// Takes a place for an accepted connection: one of `[capacity] pending`, and one of pending and sessions together.
@@ -158,7 +153,7 @@ impl<C: Clock> Limits<C> {
     /// # Errors
     /// [`Reason::GatewayFull`].
     pub fn admit_connection(&self) -> Result<ConnectionPermit, Reason> {
-        let bounds = self.bounds.load();
+        let bounds = &self.bounds;
         let gateway = self.key(&());
         let all = bounds.sessions.saturating_add(bounds.pending);
         let live = self.connections.take(gateway, all).ok_or(Reason::GatewayFull)?;
@@ -167,33 +162,51 @@ impl<C: Clock> Limits<C> {
     }
 
     /// Takes a session's places before its signature is checked: of the address on this policy, of the address over
-    /// all policies, of the whole gateway; then one token of the admission pace.
+    /// all policies, of the whole gateway; then one token of the admission pace. `None` is a trusted proxy that speaks
+    /// for itself: the whole gateway's capacity alone binds it.
     ///
     /// # Errors
     /// [`Reason::AddressSessions`], [`Reason::AddressSessionsHard`], [`Reason::GatewaySessions`] or
     /// [`Reason::AdmissionPace`], judged in this order; the pace is charged only when there is room.
     pub fn reserve_session(
         &self,
-        client: ClientAddr,
+        client: Option<ClientAddr>,
         policy: &PolicyName,
         quotas: &Quotas,
     ) -> Result<SessionPermit, Refusal> {
-        let bounds = self.bounds.load();
+        let bounds = &self.bounds;
+        let address = client.map(|client| self.reserve_address(client, policy, quotas)).transpose()?;
+        let gateway =
+            self.sessions.take(self.key(&()), bounds.sessions).ok_or_else(|| cap_reached(Reason::GatewaySessions))?;
+        match self.admissions.take(self.key(&()), store::quota(bounds.admissions, 1), self.elapsed()) {
+            Take::Taken => Ok(SessionPermit::new(address, gateway)),
+            Take::Empty(wait) => Err(Refusal::new(Reason::AdmissionPace).retry_after(wait)),
+            Take::SetFull => Err(cap_reached(Reason::AdmissionPace)),
+        }
+    }
+
+    /// Gives back the token of the admission pace that a session took whose credential did not hold: what is refused
+    /// paces nobody.
+    pub fn return_pace(&self) {
+        self.admissions.give_back(self.key(&()), store::quota(self.bounds.admissions, 1));
+    }
+
+    fn reserve_address(
+        &self,
+        client: ClientAddr,
+        policy: &PolicyName,
+        quotas: &Quotas,
+    ) -> Result<(Slot, Tiers), Refusal> {
+        let rules = &self.bounds.address;
         let net = client.net();
-        let cap = quotas.connections_per_address.saturating_mul(address::times(client, &bounds.address));
+        let cap = quotas.connections_per_address.saturating_mul(address::times(client, rules));
         let on_policy = self
             .policy_addresses
             .take(self.key(&(policy.as_str(), net)), cap)
             .ok_or_else(|| cap_reached(Reason::AddressSessions).with_detail(net.to_string()))?;
-        let address = self.take_tiers(&self.address_sessions, client, &bounds.address, bounds.address.sessions);
+        let address = self.take_tiers(&self.address_sessions, client, rules, rules.sessions, u32::MAX);
         let address = address.map_err(|full| cap_reached(Reason::AddressSessionsHard).with_detail(full.to_string()))?;
-        let gateway =
-            self.sessions.take(self.key(&()), bounds.sessions).ok_or_else(|| cap_reached(Reason::GatewaySessions))?;
-        match self.admissions.take(self.key(&()), store::quota(bounds.admissions, 1), self.elapsed()) {
-            Take::Taken => Ok(SessionPermit::new(on_policy, address, gateway)),
-            Take::Empty(wait) => Err(Refusal::new(Reason::AdmissionPace).retry_after(wait)),
-            Take::SetFull => Err(cap_reached(Reason::AdmissionPace)),
-        }
+        Ok((on_policy, address))
     }
 
     /// Charges a proved handshake: one token of the subject's rate, a place of the subject, a place of the route.

@@ -56,14 +56,13 @@ pub enum Payer {
 #[derive(Debug)]
 #[must_use = "a permit that is dropped is given back"]
 pub struct SessionPermit {
-    _on_policy: Slot,
-    _address: Tiers,
+    _address: Option<(Slot, Tiers)>,
     _gateway: Slot,
 }
 
 impl SessionPermit {
-    pub(super) fn new(on_policy: Slot, address: Tiers, gateway: Slot) -> Self {
-        Self { _on_policy: on_policy, _address: address, _gateway: gateway }
+    pub(super) fn new(address: Option<(Slot, Tiers)>, gateway: Slot) -> Self {
+        Self { _address: address, _gateway: gateway }
     }
 }
 

@@ -128,9 +128,10 @@ fn an_address_waits_and_lives_within_its_slots() {
     drop(pending);
     drop(limits.charge_address(here).unwrap());
 
-    let mut sessions: Vec<_> = (0..3).map(|_| limits.reserve_session(here, &chat(), &quotas()).unwrap()).collect();
+    let mut sessions: Vec<_> =
+        (0..3).map(|_| limits.reserve_session(Some(here), &chat(), &quotas()).unwrap()).collect();
     assert_eq!(limits.charge_address(here).unwrap_err().reason, Reason::AddressSessionsHard);
-    let refusal = limits.reserve_session(here, &chat(), &quotas()).unwrap_err();
+    let refusal = limits.reserve_session(Some(here), &chat(), &quotas()).unwrap_err();
     assert_eq!(refusal.reason, Reason::AddressSessionsHard, "who was pending when the last place went");
     sessions.pop();
     drop(limits.charge_address(here).unwrap());
@@ -169,10 +170,11 @@ fn id10_a_known_network_has_every_bound_times_over() {
         assert!(connects > 0 && connects < 4 * times, "{address} connects");
         let failures = std::iter::from_fn(|| limits.check_failures(here).ok()).count();
         assert_eq!(failures, 5 * times, "{address} failures");
-        let sessions: Vec<_> = std::iter::from_fn(|| limits.reserve_session(here, &chat(), &quotas).ok()).collect();
+        let sessions: Vec<_> =
+            std::iter::from_fn(|| limits.reserve_session(Some(here), &chat(), &quotas).ok()).collect();
         assert_eq!(sessions.len(), 2 * times, "{address} on one policy");
         let other = PolicyName::new("other");
-        let more: Vec<_> = std::iter::from_fn(|| limits.reserve_session(here, &other, &quotas).ok()).collect();
+        let more: Vec<_> = std::iter::from_fn(|| limits.reserve_session(Some(here), &other, &quotas).ok()).collect();
         assert_eq!(more.len(), times, "{address} over all policies");
     }
 }
@@ -237,6 +239,61 @@ fn an_old_attempt_gives_nothing_back_twice() {
     assert!(limits.check_failures(here).is_ok(), "the twin: a young one's had not");
 }
 
+fn address(host: u32) -> ClientAddr {
+    client(&std::net::Ipv4Addr::from(0xcb00_7100 + host).to_string())
+}
+
+#[test]
+fn rx01_a_few_that_say_nothing_leave_room_for_others() {
+    let mut roomy = bounds();
+    roomy.pending = 1024;
+    roomy.address.pending = 128;
+    let (limits, _) = limits(roomy);
+    let silent = |host: u32| {
+        let take = || Some((limits.admit_connection().ok()?, limits.charge_address(address(host)).ok()?));
+        std::iter::from_fn(take).collect::<Vec<_>>()
+    };
+    let crowd: Vec<_> = (0..16).map(silent).collect();
+    let held: Vec<usize> = crowd.iter().map(Vec::len).collect();
+    assert_eq!(held[..4], [128; 4], "below half, each has its own");
+    assert_eq!(held[5..], [16; 11], "beyond half, an eighth of it");
+    let honest = (limits.admit_connection(), limits.charge_address(address(99)));
+    assert!(honest.0.is_ok() && honest.1.is_ok(), "the twin: another address gets in");
+    drop(crowd);
+    assert_eq!(silent(0).len(), 128, "and the crowd's places return");
+}
+
+#[test]
+fn rx01_a_wide_network_has_an_eighth_of_the_pending_connections() {
+    let mut roomy = bounds();
+    roomy.pending = 1024;
+    let (limits, _) = limits(roomy);
+    let of_one_48 = (0..4096).map(|n| limits.charge_address(client(&format!("2001:db8:7:{n:x}::1"))));
+    let held: Vec<_> = of_one_48.filter_map(Result::ok).collect();
+    assert_eq!(held.len(), 128);
+    assert!(limits.charge_address(client("2001:db8:8::1")).is_ok(), "the twin: the next /48");
+}
+
+#[test]
+fn rx22_who_is_refused_paces_nobody() {
+    let here = client("203.0.113.7");
+    let (limits, _) = limits(Bounds { admissions: rate("1/h burst 2"), ..bounds() });
+    for _ in 0..100 {
+        drop(limits.reserve_session(Some(here), &chat(), &quotas()).unwrap());
+        limits.return_pace();
+    }
+    let admitted = (0..3).filter(|_| limits.reserve_session(Some(here), &chat(), &quotas()).is_ok());
+    assert_eq!(admitted.count(), 2, "the twin: what is admitted is paced");
+}
+
+#[test]
+fn a_proxy_that_speaks_for_itself_is_bound_by_the_gateway_alone() {
+    let few = Quotas { connections_per_address: 1, ..quotas() };
+    let (limits, _) = limits(Bounds { sessions: 5, ..bounds() });
+    let held: Vec<_> = std::iter::from_fn(|| limits.reserve_session(None, &chat(), &few).ok()).collect();
+    assert_eq!((held.len(), limits.usage().networks), (5, 0));
+}
+
 #[test]
 fn a_session_is_reserved_in_the_order_of_who_can_act() {
     let here = client("203.0.113.7");
@@ -249,16 +306,16 @@ fn a_session_is_reserved_in_the_order_of_who_can_act() {
     ];
     for (name, bounds, quotas, reason, status) in cases {
         let (limits, clock) = limits(bounds);
-        let first = limits.reserve_session(here, &chat(), &quotas).unwrap();
+        let first = limits.reserve_session(Some(here), &chat(), &quotas).unwrap();
         let before = alive(&limits);
-        let refusal = limits.reserve_session(here, &chat(), &quotas).unwrap_err();
+        let refusal = limits.reserve_session(Some(here), &chat(), &quotas).unwrap_err();
         assert_eq!(refusal.reason, reason, "{name}");
         assert_eq!(refusal.reason.answer(), crate::policy::refusal::Answer::Status(status), "{name}");
         assert!(refusal.retry_after.is_some_and(|wait| wait >= Duration::from_secs(1)), "{name}");
         assert_eq!(alive(&limits), before, "{name}: a refusal keeps nothing");
         drop(first);
         clock.advance(Duration::from_secs(1));
-        assert!(limits.reserve_session(here, &chat(), &quotas).is_ok(), "{name}");
+        assert!(limits.reserve_session(Some(here), &chat(), &quotas).is_ok(), "{name}");
         assert_eq!(alive(&limits), Usage::default(), "{name}");
     }
 }
@@ -335,20 +392,6 @@ fn rx09_a_full_table_shares_the_wider_bucket_and_then_fails_closed() {
 }
 
 #[test]
-fn rules_change_under_what_is_alive() {
-    let (limits, _) = limits(bounds());
-    let here = client("203.0.113.7");
-    let held: Vec<_> = (0..5).map(|_| limits.reserve_session(here, &chat(), &quotas()).unwrap()).collect();
-    limits.replace_bounds(Bounds { sessions: 5, ..bounds() });
-    let refusal = limits.reserve_session(here, &chat(), &quotas()).unwrap_err();
-    assert_eq!(refusal.reason, Reason::GatewaySessions, "what is alive counts");
-    limits.replace_bounds(bounds());
-    assert!(limits.reserve_session(here, &chat(), &quotas()).is_ok());
-    drop(held);
-    assert_eq!(alive(&limits), Usage::default(), "and returns to where it came from");
-}
-
-#[test]
 fn rx16_every_way_out_returns_to_the_baseline() {
     let (limits, clock) = limits(bounds());
     let (limits, completed) = (&limits, &AtomicU64::new(0));
@@ -365,7 +408,7 @@ fn rx16_every_way_out_returns_to_the_baseline() {
                     if stage == 0 {
                         continue;
                     }
-                    let Ok(_session) = limits.reserve_session(here, &chat(), &quotas()) else { continue };
+                    let Ok(_session) = limits.reserve_session(Some(here), &chat(), &quotas()) else { continue };
                     if stage == 1 {
                         continue;
                     }

@@ -146,6 +146,15 @@ pub async fn refuse<S>(
         return;
     }
     drop(response);
+    linger(stream, lingering).await;
+}
+
+/// Reads on for a moment, so that what was written last is not lost to a reset. Where no permit of `lingering` is free
+/// it returns at once.
+pub async fn linger<S>(stream: S, lingering: &Semaphore)
+where
+    S: AsyncRead + Unpin,
+{
     if let Ok(_permit) = lingering.try_acquire() {
         let rest = &mut stream.take(LINGER_BYTES);
         // Whatever ends the reading ends the connection.

@@ -137,7 +137,7 @@ impl Dialer {
     async fn connect(&self, target: &Target) -> Result<BackendStream, Refusal> {
         let deadline = Instant::now() + self.connect_timeout;
         let late = |_| Refusal::new(Reason::BackendConnectTimeout);
-        let tcp = timeout_at(deadline, target.connect_tcp()).await.map_err(late)?.map_err(connect_refusal)?;
+        let tcp = timeout_at(deadline, target.connect_tcp(deadline)).await.map_err(late)?.map_err(connect_refusal)?;
         tcp.set_nodelay(true).map_err(connect_refusal)?;
         match (&self.tls, target.server.tls) {
             (Some(tls), true) => {
@@ -153,12 +153,17 @@ impl Dialer {
 }
 
 impl Target {
-    async fn connect_tcp(&self) -> io::Result<TcpStream> {
+    async fn connect_tcp(&self, deadline: Instant) -> io::Result<TcpStream> {
+        let addresses = self.addresses().await?;
         let mut last = io::Error::from(io::ErrorKind::NotFound);
-        for address in self.addresses().await? {
-            match TcpStream::connect(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error,
+        for (tried, address) in addresses.iter().enumerate() {
+            // An address that swallows packets leaves the others their share of the time.
+            let left = u32::try_from(addresses.len().saturating_sub(tried)).unwrap_or(u32::MAX);
+            let share = deadline.saturating_duration_since(Instant::now()) / left.max(1);
+            match timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => last = error,
+                Err(_) => last = io::ErrorKind::TimedOut.into(),
             }
         }
         Err(last)
@@ -172,13 +177,15 @@ impl Target {
             ServerHost::Name(name) => name,
         };
         let mut known = self.resolved.lock().await;
-        if known.at.is_none_or(|at| at.elapsed() >= FRESH) {
-            match resolve(name, self.server.port).await {
-                Ok(addresses) => known.addresses = addresses,
-                Err(error) if known.addresses.is_empty() => return Err(error),
-                Err(_) => {}
+        let lasts = if known.addresses.is_empty() { FRESH_FAILURE } else { FRESH };
+        if known.at.is_none_or(|at| at.elapsed() >= lasts) {
+            if let Ok(addresses) = resolve(name, self.server.port).await {
+                known.addresses = addresses;
             }
             known.at = Some(Instant::now());
+        }
+        if known.addresses.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "its name does not resolve"));
         }
         Ok(known.addresses.clone())
     }
@@ -192,6 +199,9 @@ async fn resolve(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 
 /// How long the answer of a lookup serves.
 const FRESH: Duration = Duration::from_secs(10);
+
+/// How long the failure of a name's first lookups serves.
+const FRESH_FAILURE: Duration = Duration::from_secs(1);
 
 /// How long a lookup may take; what was known before serves then.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -224,7 +234,11 @@ async fn open(
 fn connect_refusal(error: io::Error) -> Refusal {
     let exhausted = [Errno::ADDRNOTAVAIL, Errno::MFILE, Errno::NFILE];
     let out_of_sockets = Errno::from_io_error(&error).is_some_and(|errno| exhausted.contains(&errno));
-    let reason = if out_of_sockets { Reason::BackendNoSocket } else { Reason::BackendUnreachable };
+    let reason = match error.kind() {
+        _ if out_of_sockets => Reason::BackendNoSocket,
+        io::ErrorKind::TimedOut => Reason::BackendConnectTimeout,
+        _ => Reason::BackendUnreachable,
+    };
     Refusal::new(reason).with_detail(error.to_string())
 }
 

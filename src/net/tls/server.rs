@@ -2,8 +2,11 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use arc_swap::ArcSwap;
 use rustls::server::{Acceptor, ClientHello, NoServerSessionStorage, ResolvesServerCert};
@@ -91,8 +94,8 @@ impl ServerTls {
 
     /// Shakes hands with a client. The caller sets the deadline: dropping the future ends it.
     ///
-    /// A permit of `turns` is held only while keys are exchanged and the certificate's key signs, after the client has
-    /// said its hello whole: a client that is silent or slow keeps nobody from his turn.
+    /// A permit of `turns` is held only while the handshake is computed, after the client has said its hello whole: a
+    /// client that is silent or slow keeps nobody from his turn.
     ///
     /// # Errors
     /// See [`TlsError`].
@@ -111,7 +114,7 @@ impl ServerTls {
         let turn = turns.acquire().await;
         let accepting = started.into_stream(Arc::clone(&self.config));
         drop(turn);
-        match accepting.into_fallible().await {
+        match in_turns(accepting.into_fallible(), turns).await {
             Ok(mut tls) => {
                 tls.get_mut().1.set_buffer_limit(Some(BUFFER_BYTES));
                 Ok(ClientStream::Tls(Box::new(tls)))
@@ -124,6 +127,23 @@ impl ServerTls {
 impl fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerTls").finish_non_exhaustive()
+    }
+}
+
+/// Polls the rest of a handshake with a permit for each step: a second hello, after a HelloRetryRequest, costs as much
+/// as a first one.
+async fn in_turns<F: Future>(handshake: F, turns: &Semaphore) -> F::Output {
+    let mut handshake = pin!(handshake);
+    loop {
+        let turn = turns.acquire().await;
+        let step = poll_fn(|context| Poll::Ready(handshake.as_mut().poll(context))).await;
+        drop(turn);
+        if let Poll::Ready(output) = step {
+            return output;
+        }
+        // The step has left its waker: whatever wakes this task goes on with the next one.
+        let mut waited = false;
+        poll_fn(|_| if std::mem::replace(&mut waited, true) { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 }
 

@@ -1,9 +1,11 @@
 //! Real handshakes over loopback.
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, RootCertStore, SupportedProtocolVersion};
@@ -77,9 +79,13 @@ type ClientSide = tokio_rustls::client::TlsStream<TcpStream>;
 
 impl Client {
     fn new(authority: &Authority, versions: &[&'static SupportedProtocolVersion]) -> Self {
+        Self::of(authority, versions, default_provider())
+    }
+
+    fn of(authority: &Authority, versions: &[&'static SupportedProtocolVersion], provider: CryptoProvider) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add(authority.der().clone()).unwrap();
-        let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(versions).unwrap();
+        let builder = ClientConfig::builder_with_provider(provider.into()).with_protocol_versions(versions).unwrap();
         Self(builder.with_root_certificates(roots).with_no_client_auth())
     }
 
@@ -286,6 +292,28 @@ async fn tl01_a_silent_client_waits_no_longer_than_the_caller_says() {
         near.read_to_end(&mut rest).await.unwrap_or_default();
         assert!(rest.is_empty(), "the connection ends without a word");
     }
+}
+
+/// A client that offers a key share for no group of the server's first choice is asked for another hello, and each
+/// step of that handshake waits for its turn.
+#[tokio::test]
+async fn tl05_a_handshake_with_a_second_hello_ends_well_in_turns() {
+    let ca = authority();
+    let server = ServerTls::new(&config(&[certificate(&ca, &["a.example"])], UnknownName::Refuse)).unwrap();
+    let turns = Semaphore::new(1);
+    let held = turns.acquire().await.unwrap();
+    let (near, far) = loopback().await;
+    let name = ServerName::try_from("a.example").unwrap();
+    let groups = vec![kx_group::MLKEM768, kx_group::X25519];
+    let client = Client::of(&ca, rustls::ALL_VERSIONS, CryptoProvider { kx_groups: groups, ..default_provider() });
+    let connecting = TlsConnector::from(Arc::new(client.0)).connect(name, near);
+    let mut both = pin!(async { tokio::join!(connecting, server.accept(far, &turns)) });
+    assert!(timeout(Duration::from_millis(50), &mut both).await.is_err(), "nothing is computed without a turn");
+    drop(held);
+    let (near, far) = both.await;
+    let kind = near.unwrap().get_ref().1.handshake_kind();
+    assert_eq!((kind, far.is_ok()), (Some(HandshakeKind::FullWithHelloRetryRequest), true));
+    assert_eq!(turns.available_permits(), 1, "and every turn is given back");
 }
 
 #[tokio::test]
