@@ -122,7 +122,7 @@ impl<T> Watched<T> {
     }
 
     /// Reads the source if one of its files is another than at the last look, or could not be used then. A failure is
-    /// told once, until it is another one.
+    /// told once, until it or the files change.
     fn read<R>(
         &mut self,
         code: &'static str,
@@ -130,7 +130,8 @@ impl<T> Watched<T> {
         read: impl FnOnce(&T) -> Result<R, String>,
     ) -> Option<R> {
         let stand = stamps(&self.files);
-        if stand == self.seen && self.trouble.is_none() {
+        let changed = stand != self.seen;
+        if !changed && self.trouble.is_none() {
             return None;
         }
         self.seen = stand;
@@ -140,7 +141,7 @@ impl<T> Watched<T> {
                 Some(value)
             }
             Err(why) => {
-                if self.trouble.as_ref() != Some(&why) {
+                if changed || self.trouble.as_ref() != Some(&why) {
                     kept.push(Kept { code, why: why.clone() });
                 }
                 self.trouble = Some(why);

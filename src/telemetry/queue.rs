@@ -57,6 +57,8 @@ pub fn start<W: Write + Send + 'static>(writer: W, capacity: usize, sums: Sums) 
         stopping: Arc::clone(&stopping),
         capacity,
         buffer: Vec::new(),
+        unwritten: Vec::new(),
+        broken: false,
     };
     thread::Builder::new().name("wsgate-log".into()).spawn(move || {
         desk.serve(&receiver);
@@ -116,6 +118,10 @@ struct Desk<W: Write> {
     stopping: Arc<AtomicBool>,
     capacity: usize,
     buffer: Vec<u8>,
+    /// Sums that could not be written yet; no more than there are reasons.
+    unwritten: Vec<String>,
+    /// A write failed, perhaps within a line: the next one begins a line of its own.
+    broken: bool,
 }
 
 impl<W: Write> Desk<W> {
@@ -170,26 +176,30 @@ impl<W: Write> Desk<W> {
         Batch::Lines
     }
 
+    /// Tells what was counted. Counts that could not be written stay in their lines and are told with the next ones.
     fn tell_sums(&mut self) {
-        let lost = self.losses.untold.swap(0, Ordering::Relaxed);
-        let sums = (self.sums)(lost);
-        if sums.is_empty() {
+        if self.unwritten.is_empty() {
+            let lost = self.losses.untold.swap(0, Ordering::Relaxed);
+            self.unwritten = (self.sums)(lost);
+        }
+        if self.unwritten.is_empty() {
             return;
         }
         self.buffer.clear();
-        for line in &sums {
+        for line in &self.unwritten {
             self.buffer.extend_from_slice(line.as_bytes());
             self.buffer.push(b'\n');
         }
-        if self.hand_on().is_err() {
-            // They are told again with the next sums.
-            self.losses.untold.fetch_add(lost, Ordering::Relaxed);
+        if self.hand_on().is_ok() {
+            self.unwritten.clear();
         }
     }
 
     fn hand_on(&mut self) -> io::Result<()> {
-        self.writer.write_all(&self.buffer)?;
-        self.writer.flush()
+        let begun = if self.broken { self.writer.write_all(b"\n") } else { Ok(()) };
+        let written = begun.and_then(|()| self.writer.write_all(&self.buffer)).and_then(|()| self.writer.flush());
+        self.broken = written.is_err();
+        written
     }
 }
 
@@ -294,6 +304,24 @@ mod tests {
         lines.put("stuck".into());
         assert_eq!(guard.finish(Duration::from_millis(20)), Flushed::Abandoned);
         drop(open);
+    }
+
+    #[test]
+    fn rx17_counts_that_could_not_be_written_are_told_later() {
+        let paper = Paper::default();
+        paper.broken.store(true, Ordering::SeqCst);
+        let (began, asked) = channel();
+        let mut given = 0;
+        let sums: Sums = Box::new(move |_| {
+            given += 1;
+            let _ = began.send(());
+            if given == 1 { vec!["suppressed 7".into()] } else { Vec::new() }
+        });
+        let (_lines, guard) = start(paper.clone(), 8, sums).unwrap();
+        asked.recv_timeout(LONG).unwrap();
+        paper.broken.store(false, Ordering::SeqCst);
+        assert_eq!(guard.finish(LONG), Flushed::Whole);
+        assert_eq!(paper.lines().iter().filter(|line| *line == "suppressed 7").count(), 1);
     }
 
     #[test]
