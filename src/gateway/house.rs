@@ -51,6 +51,8 @@ pub(super) struct Door {
     pub(super) proxy: ProxyMode,
     pub(super) trusted: Vec<IpNet>,
     pub(super) tls: Option<ServerTls>,
+    /// The files of its certificates, in the order in which they are shown.
+    pub(super) chains: Vec<PathBuf>,
 }
 
 impl House {
@@ -108,7 +110,14 @@ impl House {
 
 impl Door {
     pub(super) fn new(config: &ListenerConfig, tls: Option<ServerTls>) -> Self {
-        Self { address: config.address, proxy: config.proxy, trusted: config.trusted.clone(), tls }
+        let certificates = config.tls.iter().flat_map(|tls| tls.certificates.iter());
+        Self {
+            address: config.address,
+            proxy: config.proxy,
+            trusted: config.trusted.clone(),
+            tls,
+            chains: certificates.map(|source| source.chain.clone()).collect(),
+        }
     }
 
     /// What X-Forwarded-Proto says. A proxy in front of a door without TLS has ended TLS there.

@@ -1,8 +1,10 @@
 //! What a scrape of the metrics asks the house for: the metrics exist before the house does, and read from it later.
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, Weak};
 
 use super::house::{Door, House};
+use crate::config::Certificate;
 use crate::limits::Fill;
 use crate::telemetry::metrics::{self, CertificateLife, Source, TableFill};
 
@@ -38,6 +40,7 @@ impl Origin {
         Some(metrics::Readings {
             generation: house.snapshot.load().generation,
             log_lines_lost: house.observer.untold(),
+            shared_charges: usage.shared,
             tables: vec![
                 slots("pending", usage.pending, bounds.pending),
                 slots("sessions", usage.sessions, bounds.sessions),
@@ -53,12 +56,13 @@ impl Origin {
 fn certificates(door: &Door) -> Vec<CertificateLife> {
     let Some(tls) = &door.tls else { return Vec::new() };
     let listener = door.address.to_string();
-    let life = |certificate: &Arc<crate::config::Certificate>| CertificateLife {
+    let shown = tls.certificates();
+    let life = |(certificate, chain): (&Arc<Certificate>, &PathBuf)| CertificateLife {
         listener: listener.clone(),
-        certificate: certificate.names.first().cloned().unwrap_or_default(),
+        certificate: chain.display().to_string(),
         not_after: certificate.not_after,
     };
-    tls.certificates().iter().map(life).collect()
+    shown.iter().zip(&door.chains).map(life).collect()
 }
 
 fn count(number: usize) -> u64 {

@@ -31,6 +31,8 @@ pub struct Readings {
     pub generation: u64,
     /// Log lines lost since the start.
     pub log_lines_lost: u64,
+    /// Charges that found their table full and went to the bucket of a wider network, since the start.
+    pub shared_charges: u64,
     /// How full the bounded tables are.
     pub tables: Vec<TableFill>,
     /// The certificates in use.
@@ -53,7 +55,7 @@ pub struct TableFill {
 pub struct CertificateLife {
     /// The listener's address, as configured.
     pub listener: String,
-    /// The file's path, as configured, or the first name in it.
+    /// The file's path, as configured.
     pub certificate: String,
     /// The end of its validity, seconds since 1970.
     pub not_after: u64,
@@ -258,13 +260,10 @@ impl fmt::Debug for Asked {
 impl Collector for Asked {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let readings = (self.source)();
-        let lost = ConstCounter::new(readings.log_lines_lost);
-        lost.encode(encoder.encode_descriptor(
-            "log_lines_lost",
-            "Log lines that found no room or could not be written",
-            None,
-            lost.metric_type(),
-        )?)?;
+        let lost = "Log lines that found no room or could not be written";
+        counter(&mut encoder, "log_lines_lost", lost, readings.log_lines_lost)?;
+        let shared = "Charges that found their table full and went to the bucket of a wider network";
+        counter(&mut encoder, "shared_charges", shared, readings.shared_charges)?;
         let generation = ConstGauge::new(readings.generation);
         generation.encode(encoder.encode_descriptor(
             "config_generation",
@@ -310,6 +309,11 @@ where
         ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
     }
     Ok(())
+}
+
+fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, count: u64) -> fmt::Result {
+    let counter = ConstCounter::new(count);
+    counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)
 }
 
 #[cfg(test)]

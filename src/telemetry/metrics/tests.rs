@@ -10,6 +10,7 @@ fn metrics() -> Metrics {
     let readings = Readings {
         generation: 7,
         log_lines_lost: 3,
+        shared_charges: 2,
         tables: vec![TableFill { table: "addresses", used: 5, capacity: 1024 }],
         certificates: vec![CertificateLife {
             listener: "[::]:8443".into(),
@@ -79,6 +80,7 @@ fn every_count_is_on_the_page() {
         "wsgate_bytes_total{direction=\"from_backend\"} 0",
         "wsgate_notices_total{level=\"error\"} 1",
         "wsgate_log_lines_lost_total 3",
+        "wsgate_shared_charges_total 2",
         "wsgate_config_generation 7",
         "wsgate_table_used{table=\"addresses\"} 5",
         "wsgate_table_capacity{table=\"addresses\"} 1024",
@@ -89,7 +91,7 @@ fn every_count_is_on_the_page() {
     for line in lines {
         assert!(page.lines().any(|found| found == line), "{line} is missing in\n{page}");
     }
-    assert_eq!(lines.len(), 18);
+    assert_eq!(lines.len(), 19);
 }
 
 #[test]
