@@ -92,7 +92,7 @@ fn explained(why: &str) -> BackendTlsError {
     const REMEDIES: [(&str, &str); 5] = [
         ("CaUsedAsEndEntity", "the server shows a CA's certificate (CA:TRUE): give it a leaf certificate of its own"),
         ("BadSignature", "another authority of the same name signed it: is the file of authorities an old one?"),
-        ("UnknownIssuer", "name the server's authority in the policy's [upstream] authorities"),
+        ("UnknownIssuer", "name its authority: authorities in a policy's [upstream], --ca on the command line"),
         ("certificate expired", "renew the server's certificate"),
         ("InvalidContentType", "the server does not speak TLS on this port: write ws:// if that is meant"),
     ];

@@ -395,7 +395,7 @@ async fn tl13_a_backend_is_who_it_must_be_or_nobody() {
         ("no name", &good, "a b", "neither a DNS name nor an address"),
         ("expired", &certificate_with(&ca, &expired, &[]), "a.example", "renew the server's certificate"),
         ("an authority of the same name", &certificate(&namesake, &["a.example"]), "a.example", "another authority"),
-        ("unknown authority", &certificate(&stranger, &["a.example"]), "a.example", "[upstream] authorities"),
+        ("unknown authority", &certificate(&stranger, &["a.example"]), "a.example", "[upstream], --ca"),
         ("a CA's own", &certificate_with(&ca, &as_authority, &[]), "a.example", "a leaf certificate of its own"),
     ];
     for (what, shown, name, why) in cases {
