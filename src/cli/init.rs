@@ -110,3 +110,66 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     }
     OpenOptions::new().write(true).create_new(true).open(path)?.write_all(text.as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::example;
+    use crate::config::fixture::{Ground, NOW};
+
+    /// A folder with certificates and keys and no configuration.
+    fn ground() -> Ground {
+        let ground = Ground::new();
+        ground.certificate("server", &["localhost"]);
+        for file in ["gateway.toml", "policies/chat.toml"] {
+            std::fs::remove_file(ground.path(file)).unwrap();
+        }
+        ground
+    }
+
+    #[test]
+    fn what_each_kind_writes_loads_and_its_examples_come_out_as_told() {
+        let mut ran = 0;
+        for kind in Kind::value_variants() {
+            let ground = ground();
+            let args = InitArgs { kind: *kind, folder: ground.folder().to_owned() };
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            assert_eq!(run(&args, &mut out, &mut err).unwrap(), Exit::Well, "{kind:?}");
+            assert_eq!(err, b"", "{kind:?}");
+
+            let (config, warnings) = ground.load().unwrap_or_else(|mistakes| panic!("{kind:?}: {mistakes}"));
+            assert_eq!(warnings, [], "{kind:?}");
+            let outcomes = example::run(&config, NOW);
+            assert!(outcomes.len() >= 2, "{kind:?}: {} examples", outcomes.len());
+            for outcome in outcomes {
+                assert_eq!(outcome.got, outcome.example.expect.as_str(), "{kind:?}: {}", outcome.example.name);
+            }
+            ran += 1;
+        }
+        assert_eq!(ran, 7);
+    }
+
+    #[test]
+    fn a_file_that_is_there_stays_and_nothing_is_written_beside_it() {
+        let mut ran = 0;
+        for (there, other) in
+            [("gateway.toml", "policies/mqtt.toml"), ("policies/mqtt.toml", "gateway.toml"), ("", "gateway.toml")]
+        {
+            let ground = ground();
+            if !there.is_empty() {
+                ground.write(there, "mine");
+            }
+            let args = InitArgs { kind: Kind::Mqtt, folder: ground.folder().to_owned() };
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            let exit = run(&args, &mut out, &mut err).unwrap();
+            assert_eq!(exit, if there.is_empty() { Exit::Well } else { Exit::CouldNotRun }, "{there}");
+            assert_eq!(ground.path(other).exists(), there.is_empty(), "{there}");
+            if !there.is_empty() {
+                assert_eq!(std::fs::read_to_string(ground.path(there)).unwrap(), "mine");
+                assert!(String::from_utf8(err).unwrap().contains(&format!("{there} is there already")));
+            }
+            ran += 1;
+        }
+        assert_eq!(ran, 3);
+    }
+}
