@@ -5,10 +5,9 @@
 //! unless that is asked for, and nothing is installed in the system.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use rcgen::{
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, date_time_ymd,
 };
 
+use super::file::{Mode, write_whole};
 use crate::secret::Secret;
 use crate::units::UnixSeconds;
 
@@ -224,37 +224,6 @@ fn is_host(host: &str) -> bool {
         inner && (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
     };
     host.parse::<IpAddr>().is_ok() || (name.len() <= 253 && name.split('.').all(is_label))
-}
-
-/// Who may read a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
-    Owner,
-    Everybody,
-}
-
-/// Writes a file beside its place with its mode from the beginning, then puts it there: nobody sees half of it.
-pub(super) fn write_whole(path: &Path, mode: Mode, bytes: &[u8]) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}.part", std::process::id()));
-    let beside = PathBuf::from(beside);
-    let written = create(&beside, mode).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    });
-    if written.is_err() {
-        let _ = fs::remove_file(&beside);
-    }
-    written
-}
-
-fn create(path: &Path, mode: Mode) -> io::Result<File> {
-    let bits = match mode {
-        Mode::Owner => 0o600,
-        Mode::Everybody => 0o644,
-    };
-    OpenOptions::new().write(true).create_new(true).mode(bits).open(path)
 }
 
 #[cfg(test)]

@@ -4,8 +4,7 @@
 //! 1000. It is a client like any other: it verifies certificates and knows no way around the gateway's judgement.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,6 +21,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
+use super::file;
 use crate::net::tls::{BackendStream, BackendTlsError, ClientTls, TlsSetupError};
 use crate::secret::Secret;
 use crate::telemetry::text::misleads;
@@ -414,14 +414,7 @@ fn read_token(path: &Path) -> Result<Secret<String>, ConnectError> {
 }
 
 fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, ConnectError> {
-    let failed = |error| ConnectError::File(path.to_owned(), error);
-    let mut bytes = Vec::new();
-    File::open(path).map_err(failed)?.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
-    if u64::try_from(bytes.len()).is_ok_and(|read| read > limit) {
-        let error = io::Error::new(io::ErrorKind::FileTooLarge, format!("is longer than {limit} bytes"));
-        return Err(failed(error));
-    }
-    Ok(bytes)
+    file::read(path, limit).map_err(|error| ConnectError::File(path.to_owned(), error))
 }
 
 /// What a server sent, fit for a terminal: at most `limit` characters, those that control escaped.

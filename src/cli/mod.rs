@@ -17,6 +17,7 @@ pub mod connect;
 pub mod demo;
 pub mod exit;
 pub mod explain;
+mod file;
 pub mod init;
 pub mod run;
 pub mod schema;
@@ -93,7 +94,7 @@ fn dispatch(command: Command, out: &mut impl Write) -> Exit {
         Command::Demo(args) => demo::run(&args, out),
         Command::Connect(args) => connect(args, out),
         Command::Init(args) => written(init::run(&args, out, &mut io::stderr())),
-        Command::Token(args) => match token::run(&args) {
+        Command::Token(args) => match token::run(&args, unix_now()) {
             Ok(text) => written(writeln!(out, "{}", text.trim_end()).map(|()| Exit::Well)),
             Err(error) => could_not_run(error),
         },

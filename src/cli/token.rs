@@ -4,9 +4,8 @@
 //! input and never from an argument, which every process of the machine can see.
 
 use std::fmt;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -17,6 +16,7 @@ use rustls_pki_types::pem::PemObject as _;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use super::file;
 use crate::policy::auth::algorithm::{Algorithm, KeyKind};
 use crate::policy::auth::key_file::without_line_end;
 use crate::policy::auth::token::{TokenTable, digest_hex};
@@ -97,8 +97,7 @@ pub struct KeyArgs {
 }
 
 /// Does what was asked and returns what belongs on standard output.
-pub fn run(args: &TokenArgs) -> Result<String, TokenError> {
-    let now = now();
+pub fn run(args: &TokenArgs, now: UnixSeconds) -> Result<String, TokenError> {
     match &args.kind {
         TokenKind::Jwt(jwt) => {
             let key = read_key(&jwt.key)?;
@@ -210,20 +209,13 @@ fn claims_of(args: &JwtArgs, now: UnixSeconds) -> Result<Map<String, Value>, Tok
     Ok(claims)
 }
 
-#[expect(clippy::disallowed_methods, reason = "a command reads the clock once, and hands it on as an argument")]
-fn now() -> UnixSeconds {
-    UnixSeconds(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
-}
-
 fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, TokenError> {
-    let failed = |error: std::io::Error| TokenError::Read(path.to_owned(), error.kind());
-    let mut bytes = Zeroizing::new(Vec::new());
-    if path == Path::new("-") {
-        std::io::stdin().lock().take(MAX_KEY_FILE).read_to_end(&mut bytes).map_err(failed)?;
+    let read = if path == Path::new("-") {
+        file::read_from(std::io::stdin().lock(), MAX_KEY_FILE)
     } else {
-        std::fs::File::open(path).map_err(failed)?.take(MAX_KEY_FILE).read_to_end(&mut bytes).map_err(failed)?;
-    }
-    Ok(bytes)
+        file::read(path, MAX_KEY_FILE)
+    };
+    read.map(Zeroizing::new).map_err(|error| TokenError::Read(path.to_owned(), error.kind()))
 }
 
 fn write_private(path: &Path, pem: &str) -> Result<(), TokenError> {
@@ -294,12 +286,12 @@ mod tests {
     }
 
     fn asked(words: &[&str]) -> Result<String, TokenError> {
-        run(&Command::try_parse_from([&["token"], words].concat()).unwrap().args)
+        run(&Command::try_parse_from([&["token"], words].concat()).unwrap().args, NOW)
     }
 
     fn accepts(key: VerifyingKey, token: &str) -> bool {
         let issuer = Issuer::new(ISS, vec![key]).unwrap();
-        jwt::verify(token.trim_end(), &rules(), &issuer, now()).is_ok()
+        jwt::verify(token.trim_end(), &rules(), &issuer, NOW).is_ok()
     }
 
     #[test]
@@ -343,6 +335,6 @@ mod tests {
         let printed = asked(&["query", "--subject", "bob", "--life", "5m"]).unwrap();
         let token = printed.lines().next().unwrap();
         let table = TokenTable::parse(printed.lines().last().unwrap()).unwrap();
-        assert!(table.find(token, now()).is_ok());
+        assert!(table.find(token, NOW).is_ok());
     }
 }

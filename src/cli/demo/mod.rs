@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use super::connect::ConnectOptions;
 use super::exit::Exit;
 use super::token::{KeyArgs, TokenArgs, TokenKind, mint_jwt};
-use super::{certs, environment, token, unix_now};
+use super::{certs, environment, file, token, unix_now};
 use crate::config::{self, Config};
 use crate::event::SharedObserver;
 use crate::gateway::Gateway;
@@ -114,7 +114,7 @@ fn mint(made: &Path) -> Result<Tokens, String> {
     let private = made.join("demo-issuer.key");
     if !private.exists() {
         let key = TokenArgs { kind: TokenKind::Key(KeyArgs { private: private.clone() }) };
-        let public = token::run(&key).map_err(|error| error.to_string())?;
+        let public = token::run(&key, unix_now()).map_err(|error| error.to_string())?;
         fs::write(made.join("demo-issuer.pub.pem"), public).map_err(|error| error.to_string())?;
     }
     let now = unix_now().0;
@@ -127,7 +127,7 @@ fn mint(made: &Path) -> Result<Tokens, String> {
     let stranger = rcgen::KeyPair::generate().map_err(|error| error.to_string())?.serialize_pem();
     let sign = |key: &[u8]| mint_jwt(&claims, key, Algorithm::Es256, None).map_err(|error| error.to_string());
     let tokens = Tokens { good: Secret::new(sign(key.expose())?), forged: Secret::new(sign(stranger.as_bytes())?) };
-    certs::write_whole(&made.join("demo.token"), certs::Mode::Owner, tokens.good.expose().as_bytes())
+    file::write_whole(&made.join("demo.token"), file::Mode::Owner, tokens.good.expose().as_bytes())
         .map_err(|error| format!("demo.token: {error}"))?;
     Ok(tokens)
 }
