@@ -82,6 +82,8 @@ async fn demo_checks_itself_on_free_ports() {
     for key in ["ca.key", "server.key", "demo-issuer.key", "demo.token"] {
         assert_eq!(mode(&folder.path().join("certs").join(key)), 0o600, "{key}");
     }
+    // As an interrupted first run leaves it.
+    fs::remove_file(folder.path().join("certs/demo-issuer.pub.pem")).unwrap();
     ran(folder.path(), &["demo", "--check"], "").await.ended(0).told(&["\nas told\n"]);
     ran(folder.path(), &["check"], "").await.ended(0).told(&["5 of 5 came out as told", "configuration ok"]);
 }
@@ -136,7 +138,7 @@ async fn certificates_are_made_once_and_keys_are_the_owners() {
 
     fs::remove_file(path("server.key")).unwrap();
     let partial = ran(folder.path(), &["certs"], "").await;
-    partial.ended(2).complained(&["server.key is not: nothing was written; --force"]);
+    partial.ended(2).complained(&["server.key is not: nothing was written; `wsgate certs --force certs`"]);
     assert!(!path("server.key").exists());
     ran(folder.path(), &["certs", "--force"], "").await.ended(0).told(&["made certs/server.key"]);
     assert_ne!(fs::read(path("server.pem")).unwrap(), first);
@@ -152,7 +154,10 @@ async fn tokens_are_minted_from_files_and_never_from_arguments() {
     assert_eq!(mode(&folder.path().join("login.key")), 0o600);
     assert!(!key.out.contains("PRIVATE"));
     let again = ran(folder.path(), &["token", "key", "--private", "login.key"], "").await;
-    again.ended(2).complained(&["login.key"]);
+    assert_eq!(again.ended(0).complained(&["kept login.key"]).out, key.out);
+    let written = ["token", "key", "--private", "login.key", "--public", "login.pub.pem"];
+    ran(folder.path(), &written, "").await.ended(0).told(&["wrote login.pub.pem"]);
+    assert_eq!(fs::read_to_string(folder.path().join("login.pub.pem")).unwrap().trim(), key.out.trim());
 
     let claims = ["--iss", "https://login.test", "--sub", "alice", "--aud", "chat", "--claim", "scope=chat:join"];
     let jwt = ran(folder.path(), &[&["token", "jwt", "--key", "login.key"][..], &claims].concat(), "").await;

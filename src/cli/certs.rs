@@ -75,9 +75,10 @@ impl fmt::Display for CertsError {
         match self {
             Self::Incomplete { present, missing } => write!(
                 f,
-                "{} is there but {} is not: nothing was written; --force makes all four again",
+                "{} is there but {} is not: nothing was written; `wsgate certs --force {}` makes all four again",
                 present.display(),
-                missing.display()
+                missing.display(),
+                present.parent().unwrap_or(present).display()
             ),
             Self::Host(host) => write!(f, "{host:?} is neither a DNS name nor an IP address"),
             Self::Write(path, error) => write!(f, "{}: {error}", path.display()),

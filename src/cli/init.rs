@@ -97,7 +97,7 @@ pub fn run(args: &InitArgs, out: &mut dyn Write, err: &mut dyn Write) -> io::Res
     writeln!(out, "\nThen, in {} (production names certificates and keys of its own):\n", args.folder.display())?;
     writeln!(out, "  wsgate certs                                        # a development CA and a server certificate")?;
     if args.kind.issuer().is_some() {
-        writeln!(out, "  wsgate token key --private certs/login.key > certs/login.pub.pem")?;
+        writeln!(out, "  wsgate token key --private certs/login.key --public certs/login.pub.pem")?;
     }
     writeln!(out, "  wsgate check                                        # every mistake, with file, line and remedy")?;
     writeln!(out, "  wsgate run\n\nand put your own hosts, servers and origins into the two files.")?;

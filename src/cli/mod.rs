@@ -94,7 +94,7 @@ fn dispatch(command: Command, out: &mut impl Write) -> Exit {
         Command::Demo(args) => demo::run(&args, out),
         Command::Connect(args) => connect(args, out),
         Command::Init(args) => written(init::run(&args, out, &mut io::stderr())),
-        Command::Token(args) => match token::run(&args, unix_now()) {
+        Command::Token(args) => match token::run(&args, unix_now(), &mut io::stderr()) {
             Ok(text) => written(writeln!(out, "{}", text.trim_end()).map(|()| Exit::Well)),
             Err(error) => could_not_run(error),
         },

@@ -4,6 +4,7 @@
 //! input and never from an argument, which every process of the machine can see.
 
 use std::fmt;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,12 +12,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::{Args, Subcommand};
 use jsonwebtoken::EncodingKey;
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::file;
+use super::file::{self, Mode};
 use crate::policy::auth::algorithm::{Algorithm, KeyKind};
 use crate::policy::auth::key_file::without_line_end;
 use crate::policy::auth::token::{TokenTable, digest_hex};
@@ -40,7 +42,7 @@ pub enum TokenKind {
     Jwt(JwtArgs),
     /// A random query token, with the line for the policy's token file.
     Query(QueryArgs),
-    /// An ES256 key pair in PEM: the private half is written to a file, the public half is printed.
+    /// An ES256 key pair in PEM: the private half goes to a file, the public half to another or to standard output.
     Key(KeyArgs),
 }
 
@@ -91,13 +93,16 @@ pub struct QueryArgs {
 /// An ES256 key pair.
 #[derive(Clone, Debug, Args)]
 pub struct KeyArgs {
-    /// Where the private half is written, readable by the owner only; a file that exists is left alone.
+    /// Where the private half is written, readable by the owner only; one that is there is kept.
     #[arg(long, value_name = "FILE")]
     pub private: PathBuf,
+    /// Where the public half is written; without it, it is printed.
+    #[arg(long, value_name = "FILE")]
+    pub public: Option<PathBuf>,
 }
 
-/// Does what was asked and returns what belongs on standard output.
-pub fn run(args: &TokenArgs, now: UnixSeconds) -> Result<String, TokenError> {
+/// Does what was asked and returns what belongs on standard output; remarks go to `err`.
+pub fn run(args: &TokenArgs, now: UnixSeconds, err: &mut dyn Write) -> Result<String, TokenError> {
     match &args.kind {
         TokenKind::Jwt(jwt) => {
             let key = read_key(&jwt.key)?;
@@ -112,10 +117,48 @@ pub fn run(args: &TokenArgs, now: UnixSeconds) -> Result<String, TokenError> {
             Ok(format!("{token}\n\n# the line for the policy's token file:\n{line}\n"))
         }
         TokenKind::Key(key) => {
-            let pair = rcgen::KeyPair::generate().map_err(|_| TokenError::Random)?;
-            write_private(&key.private, &Zeroizing::new(pair.serialize_pem()))?;
-            Ok(pair.public_key_pem())
+            if key.public.as_ref() == Some(&key.private) {
+                return Err(TokenError::OtherFile(key.private.clone()));
+            }
+            let (pair, outcome) = ensure_private(&key.private)?;
+            let private = key.private.display();
+            let remark = match outcome {
+                KeyOutcome::Made => format!("made {private}: readable by you alone"),
+                KeyOutcome::Kept => format!("kept {private}: it is there already, this is its public half"),
+            };
+            let _ = writeln!(err, "{remark}");
+            let Some(public) = &key.public else { return Ok(pair.public_key_pem()) };
+            file::write_whole(public, Mode::Everybody, pair.public_key_pem().as_bytes())
+                .map_err(|error| TokenError::Write(public.clone(), error.kind()))?;
+            Ok(format!("wrote {}", public.display()))
         }
+    }
+}
+
+/// What became of the private half.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum KeyOutcome {
+    Made,
+    Kept,
+}
+
+/// The key pair of a file; one is made where there is no file.
+fn ensure_private(path: &Path) -> Result<(KeyPair, KeyOutcome), TokenError> {
+    match file::read(path, MAX_KEY_FILE).map(Zeroizing::new) {
+        Ok(pem) => {
+            let other = || TokenError::OtherFile(path.to_owned());
+            let pem = str::from_utf8(&pem).map_err(|_| other())?;
+            let pair = KeyPair::from_pem_and_sign_algo(pem, &PKCS_ECDSA_P256_SHA256).map_err(|_| other())?;
+            Ok((pair, KeyOutcome::Kept))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|_| TokenError::Random)?;
+            let pem = Zeroizing::new(pair.serialize_pem());
+            file::write_whole(path, Mode::Owner, pem.as_bytes())
+                .map_err(|error| TokenError::Write(path.to_owned(), error.kind()))?;
+            Ok((pair, KeyOutcome::Made))
+        }
+        Err(error) => Err(TokenError::Read(path.to_owned(), error.kind())),
     }
 }
 
@@ -218,21 +261,15 @@ fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, TokenError> {
     read.map(Zeroizing::new).map_err(|error| TokenError::Read(path.to_owned(), error.kind()))
 }
 
-fn write_private(path: &Path, pem: &str) -> Result<(), TokenError> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let failed = |error: std::io::Error| TokenError::Write(path.to_owned(), error.kind());
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-    file.write_all(pem.as_bytes()).map_err(failed)
-}
-
 /// Why nothing was minted; the text says what would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenError {
     /// The key file could not be read.
-    Read(PathBuf, std::io::ErrorKind),
-    /// The private key could not be written.
-    Write(PathBuf, std::io::ErrorKind),
+    Read(PathBuf, ErrorKind),
+    /// A half of a key pair could not be written.
+    Write(PathBuf, ErrorKind),
+    /// What is there already is no ES256 key.
+    OtherFile(PathBuf),
     /// The key does not fit the algorithm.
     Key(Algorithm),
     /// A `--claim` has no `=`, or names a claim that has an option of its own.
@@ -248,6 +285,13 @@ impl fmt::Display for TokenError {
         match self {
             Self::Read(path, kind) => write!(f, "{}: cannot be read: {kind}", path.display()),
             Self::Write(path, kind) => write!(f, "{}: cannot be written: {kind}", path.display()),
+            Self::OtherFile(path) => {
+                write!(
+                    f,
+                    "{}: is there already and is no ES256 key in PEM (PKCS #8): name another file",
+                    path.display()
+                )
+            }
             Self::Key(algorithm) => match algorithm.min_secret() {
                 0 => write!(
                     f,
@@ -286,7 +330,7 @@ mod tests {
     }
 
     fn asked(words: &[&str]) -> Result<String, TokenError> {
-        run(&Command::try_parse_from([&["token"], words].concat()).unwrap().args, NOW)
+        run(&Command::try_parse_from([&["token"], words].concat()).unwrap().args, NOW, &mut Vec::new())
     }
 
     fn accepts(key: VerifyingKey, token: &str) -> bool {
@@ -300,10 +344,6 @@ mod tests {
         let private = folder.path().join("dev.key");
         let private = private.to_str().unwrap();
         let public = asked(&["key", "--private", private]).unwrap();
-        assert!(
-            matches!(asked(&["key", "--private", private]), Err(TokenError::Write(..))),
-            "a key is not overwritten"
-        );
         let claims = ["--iss", ISS, "--sub", "alice", "--aud", "chat", "--claim", "scope=chat:join"];
         let token = asked(&[&["jwt", "--key", private, "--kid", "a"], &claims[..]].concat()).unwrap();
         let key = |id| key_file::from_pem(public.as_bytes(), &[Algorithm::Es256], Some(id)).unwrap();
@@ -320,6 +360,43 @@ mod tests {
             asked(&[&["jwt", "--key", private, "--alg", "ES384"], &claims[..]].concat()),
             Err(TokenError::Key(Algorithm::Es384))
         );
+    }
+
+    #[test]
+    fn a_private_key_stays_and_its_public_half_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let (private, public) = (path("dev.key"), path("dev.pub.pem"));
+        let words = ["key", "--private", &private, "--public", &public];
+        let asked = |words: &[&str]| {
+            let mut told = Vec::new();
+            let args = Command::try_parse_from([&["token"], words].concat()).unwrap().args;
+            let printed = run(&args, NOW, &mut told);
+            (printed, String::from_utf8(told).unwrap())
+        };
+        let (printed, told) = asked(&words);
+        assert!(told.starts_with("made ") && printed.unwrap().starts_with("wrote "), "{told}");
+        let files = || [&private, &public].map(|path| std::fs::read_to_string(path).unwrap());
+        let first = files();
+        // A run that was interrupted, or a shell that emptied the file.
+        let cases: [(&str, fn(&str)); 3] = [
+            ("all there", |_| {}),
+            ("no public half", |public| std::fs::remove_file(public).unwrap()),
+            ("an empty public half", |public| std::fs::write(public, "").unwrap()),
+        ];
+        for (what, happens) in cases {
+            happens(&public);
+            let (printed, told) = asked(&words);
+            assert!(printed.is_ok() && told.starts_with("kept "), "{what}: {told}");
+            assert_eq!(files(), first, "{what}");
+        }
+        assert_eq!(asked(&words[..3]).0.unwrap(), first[1]);
+
+        std::fs::write(&private, "no key").unwrap();
+        assert_eq!(asked(&words).0, Err(TokenError::OtherFile(private.clone().into())));
+        let same = ["key", "--private", &public, "--public", &public];
+        assert_eq!(asked(&same).0, Err(TokenError::OtherFile(public.clone().into())));
+        assert_eq!(files(), ["no key", &first[1]], "and nothing was written");
     }
 
     #[test]

@@ -99,24 +99,21 @@ impl Prepared {
 }
 
 fn write_if_absent(path: &Path, text: &str) -> io::Result<()> {
+    if path.try_exists()? {
+        return Ok(());
+    }
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    match fs::File::create_new(path) {
-        Ok(mut file) => file.write_all(text.as_bytes()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
-    }
+    file::write_whole(path, file::Mode::Everybody, text.as_bytes())
 }
 
-/// Makes the issuer's key pair where there is none, and mints the token that a person can try, and a forged one.
+/// Sees to the issuer's key pair, and mints the token that a person can try, and a forged one.
 fn mint(made: &Path) -> Result<Tokens, String> {
     let private = made.join("demo-issuer.key");
-    if !private.exists() {
-        let key = TokenArgs { kind: TokenKind::Key(KeyArgs { private: private.clone() }) };
-        let public = token::run(&key, unix_now()).map_err(|error| error.to_string())?;
-        fs::write(made.join("demo-issuer.pub.pem"), public).map_err(|error| error.to_string())?;
-    }
+    let pair = KeyArgs { private: private.clone(), public: Some(made.join("demo-issuer.pub.pem")) };
+    token::run(&TokenArgs { kind: TokenKind::Key(pair) }, unix_now(), &mut io::sink())
+        .map_err(|error| error.to_string())?;
     let now = unix_now().0;
     let claims = json!({
         "iss": "https://localhost/wsgate-demo", "aud": "demo", "sub": "alice",
