@@ -305,7 +305,8 @@ async fn connect_talks_is_refused_or_finds_nobody() {
     let refused = stand.connects(&["--origin", "https://evil.example"], "").await;
     refused.ended(1).complained(&["refused: 403 Forbidden"]);
     let record = stand.running.process.record("the refusal", |record| record["event"] == "refused").await;
-    refused.complained(&[record["id"].as_str().unwrap()]);
+    let explained = format!("\nexplain it with: wsgate explain {} < ", record["id"].as_str().unwrap());
+    refused.complained(&[&explained]);
     assert!(!refused.err.contains("origin_not_allowed"), "the client is not told more than it needs");
 
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

@@ -21,6 +21,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
+use super::exit::Exit;
 use super::file;
 use crate::net::tls::{BackendStream, BackendTlsError, ClientTls, TlsSetupError};
 use crate::secret::Secret;
@@ -101,6 +102,14 @@ pub struct Refused {
     pub body: String,
 }
 
+impl Refused {
+    /// The id by which a gateway of ours knows the connection: the second and last word of its body.
+    pub fn id(&self) -> Option<&str> {
+        let (_, id) = self.body.trim_end().split_once(' ')?;
+        (id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(id)
+    }
+}
+
 /// Why there is no WebSocket connection.
 #[derive(Debug)]
 pub enum ConnectError {
@@ -125,11 +134,11 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// 1 where the server said no, 2 where it could not be asked.
-    pub fn exit_code(&self) -> u8 {
+    /// Findings where the server said no; it could not run where the server could not be asked.
+    pub fn exit(&self) -> Exit {
         match self {
-            Self::Refused(_) | Self::Handshake(_) => 1,
-            _ => 2,
+            Self::Refused(_) | Self::Handshake(_) => Exit::Findings,
+            _ => Exit::CouldNotRun,
         }
     }
 }
@@ -184,12 +193,12 @@ pub async fn connect(options: &ConnectOptions) -> Result<Socket, ConnectError> {
     timeout(CONNECT_DEADLINE, open(&target, tls, request)).await.unwrap_or(Err(ConnectError::Timeout))
 }
 
-/// Carries lines and messages between a person and a server until one of them ends, and returns the exit code: 0 for a
-/// clean end, 1 for an abnormal one.
+/// Carries lines and messages between a person and a server until one of them ends, and returns how that was:
+/// well for a clean end, findings for an abnormal one.
 ///
 /// # Errors
 /// If the input cannot be read or `out` cannot be written.
-pub async fn talk<I, O>(mut socket: Socket, mut input: I, out: &mut O) -> io::Result<u8>
+pub async fn talk<I, O>(mut socket: Socket, mut input: I, out: &mut O) -> io::Result<Exit>
 where
     I: AsyncBufRead + Unpin,
     O: Write,
@@ -197,15 +206,15 @@ where
     let mut line = Vec::new();
     loop {
         tokio::select! {
-            received = socket.next() => if let Some(code) = show(received, out)? {
-                return Ok(code);
+            received = socket.next() => if let Some(exit) = show(received, out)? {
+                return Ok(exit);
             },
             part = next_part(&mut input, &mut line) => {
                 let part = part?;
                 if part != Part::Unfinished
-                    && let Some(code) = send_line(&mut socket, &mut line, out).await?
+                    && let Some(exit) = send_line(&mut socket, &mut line, out).await?
                 {
-                    return Ok(code);
+                    return Ok(exit);
                 }
                 if part == Part::Last {
                     return goodbye(socket, out).await;
@@ -240,7 +249,7 @@ async fn next_part<I: AsyncBufRead + Unpin>(input: &mut I, line: &mut Vec<u8>) -
 }
 
 /// Sends the line without its end, unless it is empty because the input ended.
-async fn send_line(socket: &mut Socket, line: &mut Vec<u8>, out: &mut impl Write) -> io::Result<Option<u8>> {
+async fn send_line(socket: &mut Socket, line: &mut Vec<u8>, out: &mut impl Write) -> io::Result<Option<Exit>> {
     let ended = line.ends_with(b"\n");
     let mut bytes = std::mem::take(line);
     if ended {
@@ -258,13 +267,13 @@ async fn send_line(socket: &mut Socket, line: &mut Vec<u8>, out: &mut impl Write
         Ok(Err(error)) => lost(&error, out).map(Some),
         Err(_) => {
             writeln!(out, "the server did not take the message within {} seconds", SEND_DEADLINE.as_secs())?;
-            Ok(Some(1))
+            Ok(Some(Exit::Findings))
         }
     }
 }
 
-/// Shows what came. Returns the exit code where it was the last.
-fn show(received: Option<Result<Message, WsError>>, out: &mut impl Write) -> io::Result<Option<u8>> {
+/// Shows what came. Returns how it ended where it was the last.
+fn show(received: Option<Result<Message, WsError>>, out: &mut impl Write) -> io::Result<Option<Exit>> {
     match received {
         Some(Ok(Message::Text(text))) => writeln!(out, "< {}", shown(&text, MESSAGE_BYTES))?,
         Some(Ok(Message::Binary(bytes))) => {
@@ -277,44 +286,44 @@ fn show(received: Option<Result<Message, WsError>>, out: &mut impl Write) -> io:
         Some(Err(error)) => return lost(&error, out).map(Some),
         None => {
             writeln!(out, "the connection ended without a Close")?;
-            return Ok(Some(1));
+            return Ok(Some(Exit::Findings));
         }
     }
     Ok(None)
 }
 
-fn show_close(frame: Option<&CloseFrame>, out: &mut impl Write) -> io::Result<u8> {
+fn show_close(frame: Option<&CloseFrame>, out: &mut impl Write) -> io::Result<Exit> {
     let Some(frame) = frame else {
         writeln!(out, "closed without a code")?;
-        return Ok(0);
+        return Ok(Exit::Well);
     };
     writeln!(out, "closed: {} {}", u16::from(frame.code), shown(&frame.reason, SHOWN_CHARS))?;
-    Ok(if frame.code == CloseCode::Normal { 0 } else { 1 })
+    Ok(if frame.code == CloseCode::Normal { Exit::Well } else { Exit::Findings })
 }
 
-fn lost(error: &WsError, out: &mut impl Write) -> io::Result<u8> {
+fn lost(error: &WsError, out: &mut impl Write) -> io::Result<Exit> {
     writeln!(out, "the connection was lost: {}", shown(&error.to_string(), SHOWN_CHARS))?;
-    Ok(1)
+    Ok(Exit::Findings)
 }
 
 /// Closes with 1000, shows what still comes, and waits for the server's Close within bounds.
-async fn goodbye(mut socket: Socket, out: &mut impl Write) -> io::Result<u8> {
+async fn goodbye(mut socket: Socket, out: &mut impl Write) -> io::Result<Exit> {
     let ours = CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() };
     let farewell = async {
         if let Err(error) = socket.close(Some(ours)).await {
             return lost(&error, out);
         }
         loop {
-            if let Some(code) = show(socket.next().await, out)? {
-                return Ok(code);
+            if let Some(exit) = show(socket.next().await, out)? {
+                return Ok(exit);
             }
         }
     };
     match timeout(CLOSE_DEADLINE, farewell).await {
-        Ok(code) => code,
+        Ok(exit) => exit,
         Err(_) => {
             writeln!(out, "the server did not answer our Close within {} seconds", CLOSE_DEADLINE.as_secs())?;
-            Ok(1)
+            Ok(Exit::Findings)
         }
     }
 }

@@ -131,15 +131,17 @@ fn connect(args: connect::ConnectArgs, out: &mut impl Write) -> Exit {
             Ok(socket) => socket,
             Err(error) => {
                 complain(&error);
-                return if error.exit_code() == 1 { Exit::Findings } else { Exit::CouldNotRun };
+                if let connect::ConnectError::Refused(refused) = &error
+                    && let Some(id) = refused.id()
+                {
+                    let _ = writeln!(io::stderr(), "explain it with: wsgate explain {id} < the gateway's log");
+                }
+                return error.exit();
             }
         };
         let _ = writeln!(out, "connected; a line is a message, Ctrl-D closes");
-        match connect::talk(socket, tokio::io::BufReader::new(tokio::io::stdin()), out).await {
-            Ok(0) => Exit::Well,
-            Ok(_) => Exit::Findings,
-            Err(error) => could_not_run(error),
-        }
+        let input = tokio::io::BufReader::new(tokio::io::stdin());
+        connect::talk(socket, input, out).await.unwrap_or_else(could_not_run)
     });
     // A read of the terminal that nobody answers must not hold the process.
     runtime.shutdown_background();

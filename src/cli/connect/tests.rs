@@ -24,7 +24,7 @@ async fn echo(listener: TcpListener, close_after_first: Option<u16>) {
 }
 
 /// What a person sees who types this, and the exit code.
-async fn typed(input: &[u8], close_after_first: Option<u16>) -> (String, u8) {
+async fn typed(input: &[u8], close_after_first: Option<u16>) -> (String, Exit) {
     let (listener, options) = listener().await;
     let mut out = Vec::new();
     let talks = async { talk(connect(&options).await.unwrap(), input, &mut out).await.unwrap() };
@@ -42,14 +42,14 @@ async fn lines_are_sent_and_answers_shown() {
         (b"\xff\nx\x1b[31m\n", "that line is not UTF-8: it was not sent\n< x\\u{1b}[31m\nclosed: 1000 \n"),
     ];
     for (input, seen) in cases {
-        assert_eq!(typed(input, None).await, (seen.to_owned(), 0), "{input:?}");
+        assert_eq!(typed(input, None).await, (seen.to_owned(), Exit::Well), "{input:?}");
     }
     assert_eq!(cases.len(), 5);
 }
 
 #[tokio::test]
 async fn an_abnormal_close_is_told_by_the_exit_code() {
-    for (close, exit) in [(1000, 0), (1008, 1), (4401, 1)] {
+    for (close, exit) in [(1000, Exit::Well), (1008, Exit::Findings), (4401, Exit::Findings)] {
         let (listener, options) = listener().await;
         let mut out = Vec::new();
         let (near, far) = tokio::io::duplex(64);
@@ -97,11 +97,29 @@ async fn a_refusal_is_shown_with_its_status_and_words() {
         assert!(head.to_lowercase().contains(&format!("\r\n{}\r\n", field.to_lowercase())), "{field}: {head}");
     }
     assert_eq!(error.to_string(), "refused: 403 Forbidden\nforbidden id=\\u{1b}[2J12");
-    assert_eq!(error.exit_code(), 1);
+    assert_eq!(error.exit(), Exit::Findings);
     assert!(!format!("{options:?}").contains("t0ken"));
 
     let (_, error) = refused(&mut options, "HTTP/1.1 101 Switching Protocols\r\n\r\n").await;
     assert!(matches!(error, ConnectError::Handshake(_)), "{error}");
+}
+
+#[test]
+fn the_id_of_a_refusal_is_its_second_word() {
+    let id = "0123456789abcdef0123456789abcdef";
+    let cases = [
+        (format!("forbidden {id}\n"), Some(id)),
+        (format!("forbidden {id}; more\n"), None),
+        (format!("<p>forbidden {id}</p>"), None),
+        (id.to_owned(), None),
+        ("forbidden 0123".into(), None),
+        (String::new(), None),
+    ];
+    for (body, expected) in &cases {
+        let refused = Refused { status: StatusCode::FORBIDDEN, headers: HeaderMap::new(), body: body.clone() };
+        assert_eq!(refused.id(), *expected, "{body:?}");
+    }
+    assert_eq!(cases.len(), 6);
 }
 
 #[test]
@@ -126,10 +144,10 @@ fn urls_are_ws_or_wss() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_asked_is_exit_code_2() {
+async fn what_cannot_be_asked_could_not_run() {
     let (listener, mut options) = listener().await;
     drop(listener);
-    assert_eq!(connect(&options).await.unwrap_err().exit_code(), 2, "nobody listens");
+    assert_eq!(connect(&options).await.unwrap_err().exit(), Exit::CouldNotRun, "nobody listens");
     options.headers = vec![("X-A".into(), "a\r\nb".into())];
     assert!(matches!(connect(&options).await, Err(ConnectError::Header(name)) if name == "X-A"));
     options.headers = vec![("a b".into(), "c".into())];
@@ -203,11 +221,11 @@ async fn made_certificates_carry_a_session_over_tls() {
         };
         let talks = async {
             let mut out = Vec::new();
-            let code = match connect(&options).await {
+            let exit = match connect(&options).await {
                 Ok(socket) => talk(socket, &b"hello\n"[..], &mut out).await.unwrap(),
-                Err(error) => error.exit_code(),
+                Err(error) => error.exit(),
             };
-            assert_eq!(code == 0, pem.is_some());
+            assert_eq!(exit == Exit::Well, pem.is_some());
         };
         tokio::join!(serves, talks);
     }

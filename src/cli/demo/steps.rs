@@ -103,7 +103,7 @@ async fn refused(options: &ConnectOptions, record: &Record, expected: Reason) ->
         Err(ConnectError::Refused(refused)) => refused,
         Err(error) => return Err(error.to_string()),
     };
-    let id = refused.body.split_whitespace().last().unwrap_or_default();
+    let id = refused.id().unwrap_or_default();
     let status = refused.status.as_u16();
     let code = record.reason(id).await.map_or("no record", Reason::code);
     let told = format!("{status} {code}");
