@@ -57,6 +57,14 @@ async fn help_names_every_command() {
     ran(folder.path(), &["--version"], "").await.ended(0).told(&["wsgate 0."]);
     let [bare, run] = [ran(folder.path(), &[], "").await, ran(folder.path(), &["run"], "").await];
     assert_eq!(bare.ended(78).err, run.ended(78).err, "without a command: run");
+    let elsewhere = ["-c", "elsewhere.toml"];
+    let [bare, run] =
+        [ran(folder.path(), &elsewhere, "").await, ran(folder.path(), &[&["run"], &elsewhere[..]].concat(), "").await];
+    assert_eq!(bare.ended(78).complained(&["elsewhere.toml"]).err, run.ended(78).err, "with its option");
+    ran(folder.path(), &["-c", "elsewhere.toml", "schema"], "").await.ended(2).complained(&["cannot be used with"]);
+    let mut told = Command::new(WSGATE);
+    told.arg("schema").env("WSGATE_CONFIG", "elsewhere.toml").current_dir(folder.path());
+    Process::start(told).ends().await.ended(0);
 }
 
 #[tokio::test]

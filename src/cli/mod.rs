@@ -31,7 +31,10 @@ use exit::Exit;
 /// streams to the services behind it, judging every frame.
 #[derive(Debug, Parser)]
 #[command(name = "wsgate", version, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Cli {
+    #[command(flatten)]
+    run: run::RunArgs,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -82,8 +85,8 @@ struct CertsArgs {
 
 /// Reads the arguments of the process and does what they say.
 pub fn main() -> ExitCode {
-    let command = Cli::parse().command.unwrap_or_else(|| Command::Run(run::RunArgs::default()));
-    dispatch(command, &mut io::stdout()).into()
+    let Cli { run, command } = Cli::parse();
+    dispatch(command.unwrap_or(Command::Run(run)), &mut io::stdout()).into()
 }
 
 fn dispatch(command: Command, out: &mut impl Write) -> Exit {

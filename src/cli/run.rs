@@ -30,13 +30,6 @@ pub struct RunArgs {
     config: PathBuf,
 }
 
-impl Default for RunArgs {
-    fn default() -> Self {
-        let config = std::env::var_os("WSGATE_CONFIG").unwrap_or_else(|| "gateway.toml".into());
-        Self { config: config.into() }
-    }
-}
-
 /// Serves until a signal ends it; log lines go to standard output.
 pub fn run(args: &RunArgs) -> Exit {
     let config = match config::load(&args.config, &environment, unix_now()) {
