@@ -364,7 +364,10 @@ async fn a_second_signal_does_not_wait_for_the_drain() {
         stand.running.process.signal(Signal::TERM);
         stand.running.process.notice("draining").await;
         stand.running.process.signal(second);
-        stand.running.process.ends().await.ended(0);
+        let ended = stand.running.process.ends().await;
+        let records = |event: &str| ended.out.matches(&format!("\"event\":\"{event}\"")).count();
+        assert_eq!(records("refused") + records("closed") + records("cut"), 1, "{ended:?}");
+        ended.ended(0);
         cases.held("OP03", name);
     }
     cases.all(2);

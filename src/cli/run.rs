@@ -19,8 +19,15 @@ use crate::gateway::Gateway;
 use crate::telemetry::clock::system_clock;
 use crate::telemetry::log::Log;
 
+/// How long sessions that a second signal cuts may take to tell their end.
+const LAST_RECORDS: Duration = Duration::from_secs(1);
+
 /// How long the log's last lines may take to be written.
-const LAST_LINES: Duration = Duration::from_secs(2);
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// The most open files that are asked for and counted on. Containers often allow 2^30 of them, and what is reserved by
+/// that number is not there.
+const MOST_FILES: u64 = 1 << 20;
 
 /// `wsgate run`.
 #[derive(Args, Debug)]
@@ -47,7 +54,7 @@ pub fn run(args: &RunArgs) -> Exit {
     match start(&config.gateway) {
         Ok((runtime, log, writer)) => {
             let exit = runtime.block_on(serve(config, Arc::new(log)));
-            runtime.shutdown_background();
+            runtime.shutdown_timeout(LAST_RECORDS);
             // Lines that a blocked reader does not take are lost with the process.
             let _ = writer.finish(LAST_LINES);
             exit
@@ -107,12 +114,23 @@ async fn answer_hangups(mut hangup: Signal, observer: &dyn Observer) {
     std::future::pending().await
 }
 
-/// Raises the soft file limit to the hard one, and says what it is: every session takes two descriptors.
-pub(super) fn raise_file_limit(observer: &dyn Observer) {
+/// How many open files a gateway has, once [`run`] has raised its soft limit: the hard one, and at most 2^20.
+pub fn file_limit() -> u64 {
+    getrlimit(Resource::Nofile).maximum.map_or(MOST_FILES, |hard| hard.min(MOST_FILES))
+}
+
+/// Raises the soft file limit, and says what it is: every session takes two descriptors.
+fn raise_file_limit(observer: &dyn Observer) {
     let limit = getrlimit(Resource::Nofile);
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    let files = raised.map_or(limit.current, |()| limit.maximum);
-    tell(observer, Level::Info, "file_limit", files.map_or("none".into(), |files| format!("{files} open files")));
+    let wanted = file_limit();
+    let files = match limit.current {
+        Some(current) if current < wanted => {
+            let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
+            setrlimit(Resource::Nofile, raised).map_or(current, |()| wanted)
+        }
+        _ => wanted,
+    };
+    tell(observer, Level::Info, "file_limit", format!("{files} open files"));
 }
 
 fn tell_dangers(config: &Config, observer: &dyn Observer) {
