@@ -14,6 +14,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use super::connect::ConnectOptions;
@@ -93,7 +94,11 @@ impl Prepared {
         let (config, _) = config::load(&dir.join("gateway.toml"), &environment, unix_now())
             .map_err(|mistakes| mistakes.to_string())?;
         let authorities_pem = fs::read(made.join("ca.pem")).map_err(|error| format!("ca.pem: {error}"))?;
-        let _ = writeln!(out, "Certificates, keys and a token are in {} (readable by you only).\n", made.display());
+        let _ = writeln!(
+            out,
+            "Certificates, keys and a token are in {} (private keys and the token readable by you only).\n",
+            made.display()
+        );
         Ok(Self { config, authorities_pem, tokens })
     }
 }
@@ -155,13 +160,18 @@ async fn show(args: &DemoArgs, prepared: Prepared, out: &mut dyn Write) -> Resul
     let outcome = steps::run(&good, &tokens, &record, out).await;
     if args.check {
         let _ = writeln!(out, "\n{}", if outcome == Outcome::AsTold { "as told" } else { "NOT as told" });
+        gateway.drain().await;
     } else {
-        invite(&args.dir, &url, out);
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
+        invite(&args.dir, &url, gateway.health_address(), out);
         shown.store(true, Ordering::Relaxed);
-        // The demo ends as it came: by Ctrl-C.
-        let _ = tokio::signal::ctrl_c().await;
+        // The demo ends as it came, by Ctrl-C; a second one does not wait for the drain.
+        interrupt.recv().await;
+        tokio::select! {
+            () = gateway.drain() => {}
+            _ = interrupt.recv() => {}
+        }
     }
-    gateway.drain().await;
     service.shutdown().await;
     let _ = writer.finish(Duration::from_secs(1));
     Ok(if outcome == Outcome::AsTold { Exit::Well } else { Exit::Findings })
@@ -213,17 +223,18 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
 }
 
 /// The lines with which a person goes on.
-fn invite(dir: &Path, url: &str, out: &mut dyn Write) {
+fn invite(dir: &Path, url: &str, health: Option<SocketAddr>, out: &mut dyn Write) {
     let certs = dir.join("certs");
     let (ca, token) = (certs.join("ca.pem"), certs.join("demo.token"));
     let (ca, token) = (ca.display(), token.display());
+    let metrics = health.map(|health| format!("  curl http://{health}/metrics\n")).unwrap_or_default();
     let _ = writeln!(
         out,
         "\nNow you, from another terminal (wsgate: target/release/wsgate):\n\n\
          \x20 wsgate connect {url} --ca {ca} --origin {ORIGIN} --token-file {token}\n\
          \x20 wsgate connect {url} --ca {ca} --origin https://evil.example --token-file {token}\n\
          \x20 curl --cacert {ca} -i {}\n\
-         \x20 curl http://127.0.0.1:9090/metrics\n\n\
+         {metrics}\n\
          What the gateway tells of it follows here. Ctrl-C ends it.\n",
         url.replace("wss://", "https://"),
     );

@@ -48,7 +48,9 @@ pub(super) async fn run(good: &ConnectOptions, tokens: &Tokens, record: &Record,
         }
         let mark = if result.is_ok() { "as told" } else { "NOT AS TOLD" };
         let (Ok(text) | Err(text)) = result;
-        let _ = writeln!(out, "  {what:<44} {text:<26} {mark}");
+        // An error may have several lines, of any length: it comes last.
+        let text = text.lines().collect::<Vec<_>>().join(" ");
+        let _ = writeln!(out, "  {mark:<11}  {what:<43}  {text}");
     };
     tell("our page with a good token", echo(good).await);
     for hostile in hostile(good, tokens) {
