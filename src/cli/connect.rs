@@ -50,6 +50,8 @@ const SHOWN_CHARS: usize = 1024;
 
 /// What a person writes after `wsgate connect`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "A line is a message; Ctrl-D closes.\n\
+    Exit codes: 0 closed well, 1 refused or ended otherwise, 2 nobody could be asked.")]
 pub struct ConnectArgs {
     /// Where to.
     #[arg(help = "Where to: wss://HOST[:PORT]/PATH or ws://HOST[:PORT]/PATH")]

@@ -13,8 +13,8 @@ use super::exit::Exit;
 pub struct InitArgs {
     /// What speaks WebSocket behind the gateway.
     pub kind: Kind,
-    /// The folder to write to.
-    #[arg(default_value = ".")]
+    /// The folder that gets gateway.toml and policies/; a file that is there is never touched.
+    #[arg(value_name = "DIR", default_value = ".")]
     pub folder: PathBuf,
 }
 

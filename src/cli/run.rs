@@ -32,7 +32,7 @@ const MOST_FILES: u64 = 1 << 20;
 /// `wsgate run`.
 #[derive(Args, Debug)]
 pub struct RunArgs {
-    /// The configuration
+    /// The configuration of the gateway, which names the files of the policies
     #[arg(short, long, value_name = "FILE", default_value = "gateway.toml", env = "WSGATE_CONFIG")]
     config: PathBuf,
 }

@@ -68,8 +68,8 @@ pub struct JwtArgs {
     /// An audience of the policy; may be repeated.
     #[arg(long, required = true)]
     pub aud: Vec<String>,
-    /// How long it is valid.
-    #[arg(long, default_value = "1h", value_parser = parse_duration)]
+    /// How long it is valid: 90s, 15m, 1h.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
     pub life: Duration,
     /// A further claim, NAME=JSON or NAME=TEXT; may be repeated.
     #[arg(long = "claim", value_name = "NAME=VALUE")]
@@ -83,10 +83,10 @@ pub struct QueryArgs {
     #[arg(long)]
     pub subject: String,
     /// How long it opens sessions.
-    #[arg(long, default_value = "24h", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
     pub life: Duration,
     /// How long, from now, its sessions may live; without it their length is the policy's affair.
-    #[arg(long, value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub session_life: Option<Duration>,
 }
 
