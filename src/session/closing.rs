@@ -115,12 +115,18 @@ pub(super) fn codes(cause: Cause, by: By, chosen: &CloseCodes) -> (u16, u16) {
 }
 
 impl Session {
-    /// Ends the session for a cause of the gateway's: each side gets a Close frame at the next boundary. A session
-    /// that is closing already goes on with that.
+    /// Ends the session for a cause of the gateway's: each side gets a Close frame at the next boundary, and has
+    /// `close_timeout` for the rest. A session in its closing handshake goes on with that: it has no longer either.
     pub fn begin_close(&mut self, cause: Cause, now: Instant) {
-        if self.phase == Phase::Open {
+        if self.phase == Phase::Open || self.is_half_closed() {
             self.fail(cause, By::Gateway, now);
         }
+    }
+
+    /// Whether the client ended its stream and nothing else happened: it may still read, until the backend ends or
+    /// something else ends the session, and that is the cause then.
+    pub(super) fn is_half_closed(&self) -> bool {
+        self.phase == Phase::Closing && matches!(self.cause, Some((Cause::ClientLost, _)))
     }
 
     /// A side's stream ended.
@@ -177,7 +183,7 @@ impl Session {
 
     /// Ends the session: the first cause stays, and each side that can be told is told.
     pub(super) fn fail(&mut self, cause: Cause, by: By, now: Instant) {
-        if self.phase == Phase::Closed || self.cause.is_some() {
+        if self.phase == Phase::Closed || (self.cause.is_some() && !self.is_half_closed()) {
             return;
         }
         self.cause = Some((cause, by));

@@ -151,10 +151,11 @@ impl Deadlines {
         self.get(timer) != Tick::NEVER
     }
 
-    /// What is left when a session is closing: the deadlines that end it, and those that let a side be read again.
+    /// What is left when a session is closing: the deadlines that end it, and those that let a side be read again. A
+    /// credential that runs out does so while one side still hears the other, too.
     pub(super) fn keep_closing(&mut self) {
         for timer in Timer::ALL {
-            if !matches!(timer, Timer::Close | Timer::HalfClose | Timer::Throttle(_)) {
+            if !matches!(timer, Timer::Age | Timer::Close | Timer::HalfClose | Timer::Throttle(_)) {
                 self.clear(timer);
             }
         }

@@ -35,7 +35,8 @@ impl Session {
 
     fn expire(&mut self, timer: Timer, tick: Tick, now: Instant) {
         match timer {
-            Timer::Age => self.fail(self.age, By::Gateway, now),
+            Timer::Age if self.phase == Phase::Open => self.fail(self.age, By::Gateway, now),
+            Timer::Age => self.cut_off(self.age, By::Gateway),
             Timer::Idle => {
                 let due = self.last_message.after(self.rules.idle_timeout);
                 if due > tick {
@@ -45,7 +46,7 @@ impl Session {
                 }
             }
             Timer::FirstMessage => self.fail(Cause::FirstMessageTimeout, By::Client, now),
-            Timer::Close => self.cut_off(Cause::CloseTimeout),
+            Timer::Close => self.cut_off(Cause::CloseTimeout, self.late()),
             Timer::HalfClose => self.expire_half_close(now),
             Timer::Liveness(side) => self.expire_liveness(side, tick, now),
             Timer::PartialHeader(side) => self.fail(Cause::PartialHeader, By::from(side), now),
@@ -94,20 +95,21 @@ impl Session {
             // It took no bytes, and had nothing more to say either.
             return self.handle_end(side, EndKind::Abrupt, now);
         }
-        // A lost client is no cause of its own where the backend is what does not end.
-        if matches!(self.cause, Some((Cause::ClientLost, _))) {
-            self.cause = None;
-        }
-        self.cut_off(Cause::HalfCloseTimeout);
+        self.cut_off(Cause::HalfCloseTimeout, self.late());
     }
 
-    /// The time for an orderly end is over.
-    fn cut_off(&mut self, cause: Cause) {
-        let late = Side::BOTH.into_iter().find(|side| self.party(*side).intake == Intake::Open);
-        if self.cause.is_none() {
-            self.cause = Some((cause, late.map_or(By::Gateway, By::from)));
+    /// The time for an orderly end is over. The cause of it counts where there is none, or none but a half close.
+    fn cut_off(&mut self, cause: Cause, by: By) {
+        if self.cause.is_none() || self.is_half_closed() {
+            self.cause = Some((cause, by));
         }
         self.phase = Phase::Closed;
+    }
+
+    /// Who has not ended.
+    fn late(&self) -> By {
+        let late = Side::BOTH.into_iter().find(|side| self.party(*side).intake == Intake::Open);
+        late.map_or(By::Gateway, By::from)
     }
 
     /// After a call of `receive`: starts and stops the clocks of what is unfinished.

@@ -112,3 +112,54 @@ fn lost_sides() {
     rig.wait(10 * SECOND);
     assert_eq!(rig.cause(), Some((Cause::BackendLost, By::Backend)));
 }
+
+/// A client that has ended its side and still reads, ten seconds before the end of its lease.
+fn half_closed(lease: Duration) -> Rig {
+    let mut rig = Rig::new(rules());
+    rig.session = Session::new(Arc::new(rules()), Some(lease), rig.now, fixed);
+    rig.wait(2 * SECOND).end(Side::Client, EndKind::Clean);
+    rig.feed(Side::Backend, &frame(Side::Backend, TEXT, b"the rest"));
+    assert!(rig.session.poll_closed().is_none());
+    rig
+}
+
+#[test]
+fn access_that_ends_ends_for_a_client_that_has_ended_its_side_too() {
+    // AU28: the lease ends three seconds into a half close of ten; its twin lasts longer than that.
+    let mut rig = half_closed(5 * SECOND);
+    rig.wait(3 * SECOND);
+    assert_eq!(
+        rig.session.poll_closed().map(|ended| (ended.cause, ended.by)),
+        Some((Cause::CredentialExpired, By::Gateway)),
+        "AU28"
+    );
+    let mut rig = half_closed(60 * SECOND);
+    rig.wait(9 * SECOND);
+    assert!(rig.session.poll_closed().is_none(), "AU28");
+
+    // OP06: a boundary stands, so not one more frame goes to the client; the backend has its time to end.
+    let mut rig = half_closed(60 * SECOND);
+    let passed = rig.to_client.len();
+    rig.session.begin_close(Cause::Revoked, rig.now);
+    rig.feed(Side::Backend, &frame(Side::Backend, TEXT, b"too late"));
+    assert_eq!(rig.to_client[passed..], close(Side::Backend, 4403), "OP06");
+    rig.wait(4 * SECOND);
+    assert!(rig.session.poll_closed().is_none(), "OP06");
+    rig.wait(SECOND);
+    assert_eq!(
+        rig.session.poll_closed().map(|ended| (ended.cause, ended.by, ended.code)),
+        Some((Cause::Revoked, By::Gateway, Some(4403))),
+        "OP06"
+    );
+    // In the middle of a frame there is no boundary: no more than the closing handshake's time is left.
+    let mut rig = half_closed(60 * SECOND);
+    rig.feed(Side::Backend, &frame(Side::Backend, TEXT, b"half a frame")[..5]);
+    rig.session.begin_close(Cause::Revoked, rig.now);
+    rig.wait(5 * SECOND);
+    assert_eq!(rig.session.poll_closed().map(|ended| ended.cause), Some(Cause::Revoked), "OP06");
+    // Whoever said Close has no more than the handshake's time anyway, and the lease still cuts that.
+    let mut rig = Rig::new(rules());
+    rig.session = Session::new(Arc::new(rules()), Some(3 * SECOND), rig.now, fixed);
+    rig.feed(Side::Client, &close(Side::Client, 1000)).wait(3 * SECOND);
+    assert_eq!(rig.session.poll_closed().map(|ended| ended.cause), Some(Cause::CredentialExpired), "AU28");
+}
