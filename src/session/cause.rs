@@ -30,7 +30,7 @@ macro_rules! causes {
 }
 
 causes! {
-    /// Both sides exchanged Close frames.
+    /// One side sent a Close frame, and the other answered it or ended its connection.
     Closed = "closed",
     /// The client's connection ended without a Close frame.
     ClientLost = "client_lost",

@@ -139,7 +139,11 @@ impl Session {
             self.party_mut(from).outlet.end(Seal::Cut);
         }
         if before == Intake::Open && self.cause.is_none() {
-            self.lose(from, kind, now);
+            if self.closer.is_some() && self.party(from).policer.is_at_boundary() {
+                self.answer_for(from);
+            } else {
+                self.lose(from, kind, now);
+            }
         }
         let outlet = &mut self.party_mut(from.opposite()).outlet;
         if outlet.close.is_none() {
@@ -155,6 +159,13 @@ impl Session {
         let end = self.tick(now).after(self.rules.half_close);
         self.deadlines.set_once(Timer::HalfClose, end);
         self.settle();
+    }
+
+    /// A side that was told Close ended its stream instead of saying Close too: no loss, for nothing was under way. The
+    /// other gets its own code back (RFC 6455 section 5.5.1).
+    fn answer_for(&mut self, from: Side) {
+        let code = self.code.filter(|code| *code != NO_STATUS).unwrap_or(NORMAL);
+        self.party_mut(from.opposite()).outlet.request_close(code);
     }
 
     /// A side ended its stream without a Close frame, and the session had no cause to end.

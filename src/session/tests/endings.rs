@@ -163,3 +163,35 @@ fn access_that_ends_ends_for_a_client_that_has_ended_its_side_too() {
     rig.feed(Side::Client, &close(Side::Client, 1000)).wait(3 * SECOND);
     assert_eq!(rig.session.poll_closed().map(|ended| ended.cause), Some(Cause::CredentialExpired), "AU28");
 }
+
+#[test]
+fn an_end_of_stream_behind_the_others_close_is_its_answer() {
+    use EndKind::{Abrupt, Clean};
+    let mut ran = 0;
+    for closer in Side::BOTH {
+        let other = closer.opposite();
+        let mut half = frame(other, TEXT, b"half");
+        half.pop();
+        let lost = if other == Side::Client { Cause::ClientLost } else { Cause::BackendLost };
+        let bare = frame(closer, CLOSE, b"");
+        // (what the closer said, what came before the end, how it ended, what the closer is told, cause, recorded code)
+        let rows = [
+            (close(closer, 1000), vec![], Clean, Some(1000), Cause::Closed, 1000),
+            (close(closer, 1000), vec![], Abrupt, Some(1000), Cause::Closed, 1000),
+            (close(closer, 4001), vec![], Clean, Some(4001), Cause::Closed, 4001),
+            (bare, vec![], Clean, Some(1000), Cause::Closed, 1005),
+            (close(closer, 1000), half, Clean, None, lost, 1000),
+        ];
+        for (said, before, kind, told, cause, code) in rows {
+            let mut rig = Rig::new(rules());
+            rig.feed(closer, &said).feed(other, &before).end(other, kind);
+            let ended = rig.session.poll_closed().unwrap();
+            let by = if cause == Cause::Closed { closer } else { other };
+            assert_eq!((ended.cause, ended.by, ended.code), (cause, By::from(by), Some(code)), "BE03 {closer:?}");
+            assert_eq!(*rig.out(other), said, "BE03 {closer:?}: as it was said");
+            assert_eq!(rig.close_code(closer), told, "BE03 {closer:?}");
+            ran += 1;
+        }
+    }
+    assert_eq!(ran, 10);
+}
