@@ -74,7 +74,7 @@ causes! {
     PartialHeader = "partial_header",
     /// A data frame trickled in too slowly.
     SlowFrame = "slow_frame",
-    /// The client did not begin its first message in time.
+    /// The client did not finish its first message in time.
     FirstMessageTimeout = "first_message_timeout",
     /// No message went either way for too long.
     IdleTimeout = "idle_timeout",

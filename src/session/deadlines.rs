@@ -43,7 +43,7 @@ pub(super) enum Timer {
     Age,
     /// No message either way.
     Idle,
-    /// The client's first message has not begun.
+    /// The client's first message is not whole.
     FirstMessage,
     /// The closing handshake.
     Close,

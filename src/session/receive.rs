@@ -206,9 +206,6 @@ impl Session {
         let finished = party.policer.begin(header, grammar);
         if header.opcode != Opcode::Continuation {
             self.last_message = now;
-            if from == Side::Client {
-                self.deadlines.clear(Timer::FirstMessage);
-            }
         }
         self.note_finished(from, finished, now);
         None
@@ -255,6 +252,9 @@ impl Session {
         self.deadlines.clear(Timer::SlowFrame(from));
         if finished == Finished::Message && self.phase != Phase::Closed {
             self.last_message = now;
+            if from == Side::Client {
+                self.deadlines.clear(Timer::FirstMessage);
+            }
             let traffic = &mut self.party_mut(from).traffic;
             traffic.messages = traffic.messages.saturating_add(1);
         }

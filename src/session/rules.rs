@@ -19,7 +19,7 @@ pub struct SessionRules {
     pub ping_interval: Duration,
     /// A pinged side that sends not one byte for this long is dead.
     pub pong_timeout: Duration,
-    /// The client's first message must have begun by then; `None` for services in which clients never speak.
+    /// The client's first message must be whole by then; `None` for services in which clients never speak.
     pub first_message: Option<Duration>,
     /// A frame header or control frame that has begun must be whole by then.
     pub partial_header: Duration,

@@ -163,7 +163,7 @@ pub struct RawSession {
     pub ping_interval: Key<Time>,
     /// A pinged side that sends not one byte for this long is dead. Default: "20s".
     pub pong_timeout: Key<Time>,
-    /// The client's first message must have begun by then. Default: no deadline.
+    /// The client's first message must be whole by then. Default: no deadline.
     pub first_message: Key<Time>,
     /// A frame header or control frame that has begun must be whole by then. Default: "10s".
     pub partial_header: Key<Time>,

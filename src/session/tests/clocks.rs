@@ -178,3 +178,19 @@ fn bytes_over_their_rate_close_at_the_byte_where_the_policy_says_so() {
         assert_eq!(rig.cause(), cause);
     }
 }
+
+#[test]
+fn the_first_message_is_there_when_it_is_whole() {
+    let first = || frame(Side::Client, FIRST, b"");
+    let scripts = [
+        ("an empty first fragment", first(), Some(Cause::FirstMessageTimeout)),
+        ("a ping", frame(Side::Client, PING, b""), Some(Cause::FirstMessageTimeout)),
+        ("both fragments", [first(), frame(Side::Client, LAST, b"hello")].concat(), None),
+        ("an empty message", frame(Side::Client, TEXT, b""), None),
+    ];
+    for (name, script, cause) in scripts {
+        let mut rig = Rig::new(SessionRules { first_message: Some(10 * SECOND), ..rules() });
+        rig.feed(Side::Client, &script).wait(10 * SECOND);
+        assert_eq!(rig.session.cause.map(|(cause, _)| cause), cause, "RX06 {name}");
+    }
+}
