@@ -76,7 +76,7 @@ causes! {
     SlowFrame = "slow_frame",
     /// The client did not finish its first message in time.
     FirstMessageTimeout = "first_message_timeout",
-    /// No message went either way for too long.
+    /// No message, nor a byte of one, went either way for too long.
     IdleTimeout = "idle_timeout",
     /// A pinged side stayed silent.
     PongTimeout = "pong_timeout",

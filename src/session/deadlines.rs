@@ -41,7 +41,7 @@ impl Tick {
 pub(super) enum Timer {
     /// The session's greatest age, or the end of its credential.
     Age,
-    /// No message either way.
+    /// No message either way, nor a byte of one.
     Idle,
     /// The client's first message is not whole.
     FirstMessage,

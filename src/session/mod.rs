@@ -133,6 +133,7 @@ pub struct Session {
     client: Party,
     backend: Party,
     deadlines: Deadlines,
+    /// When a message last began, or a byte of one came.
     last_message: Tick,
     /// What the greatest age is due to.
     age: Cause,

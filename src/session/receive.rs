@@ -176,6 +176,9 @@ impl Session {
         party.slow.bytes = party.slow.bytes.saturating_add(allowed);
         step.extend(ShortFrame::EMPTY, usize::try_from(allowed).unwrap_or(usize::MAX));
         let finished = party.policer.advance(allowed);
+        if allowed > 0 {
+            self.last_message = now;
+        }
         self.note_finished(grammar.side, finished, now);
         (allowed < count).then_some(Stop::Violation(Cause::ByteRate))
     }

@@ -11,7 +11,7 @@ pub struct SessionRules {
     pub from_client: DirectionRules,
     /// What the backend may send.
     pub from_backend: DirectionRules,
-    /// No message either way for this long ends the session.
+    /// No message either way for this long, nor a byte of one, ends the session.
     pub idle_timeout: Duration,
     /// No session is older; jitter shortens this by up to a tenth.
     pub max_age: Duration,

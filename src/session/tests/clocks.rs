@@ -1,6 +1,7 @@
 //! Pings, deadlines and rates.
 
 use super::*;
+use crate::units::ByteSize;
 
 #[test]
 fn pings_go_to_silent_sides_and_their_pongs_are_swallowed() {
@@ -176,6 +177,25 @@ fn bytes_over_their_rate_close_at_the_byte_where_the_policy_says_so() {
         rig.feed(Side::Client, &message);
         assert_eq!(rig.to_backend, message[..10]);
         assert_eq!(rig.cause(), cause);
+    }
+}
+
+#[test]
+fn a_message_in_flight_is_no_silence() {
+    let half = frame(Side::Client, 0x82, &[7; 299]);
+    // RX06: a byte of it a second, for a hundred seconds; its twin is silent behind the first.
+    for (bytes, cause) in [(100, None), (1, Some(Cause::IdleTimeout))] {
+        let mut rig = Rig::new(SessionRules { idle_timeout: 20 * SECOND, slow_frame: ByteSize::bytes(1), ..rules() });
+        rig.feed(Side::Client, &half[..9]);
+        for index in 0..100 {
+            let sent = if index < bytes { &half[9 + index..10 + index] } else { &[] };
+            rig.feed(Side::Client, sent).wait(SECOND);
+            rig.feed(Side::Backend, &frame(Side::Backend, PONG, b""));
+            if rig.session.cause.is_some() {
+                break;
+            }
+        }
+        assert_eq!(rig.session.cause.map(|(cause, _)| cause), cause, "RX06 {bytes}");
     }
 }
 
