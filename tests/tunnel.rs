@@ -561,7 +561,16 @@ async fn an_extension_that_was_offered_is_stripped_unless_the_policy_lets_it_pas
     drop(wire);
     passing.is_at_rest().await;
     assert_eq!(passing.backend.last().frames()[0].first, FIN | 0x40 | TEXT, "RSV1 passes where it was agreed");
-    cases::held("CO01", "stripped, or passed where the policy says so");
+    passing.backend.play(support::backend::echo());
+    let mark = passing.record.mark();
+    let (mut wire, answer) = passing.session_of(&offer(&passing)).await;
+    assert_eq!(answer.one("sec-websocket-extensions"), None, "the backend chose none");
+    wire.send(&masked(FIN | 0x40 | TEXT, hello)).await;
+    wire.is_closed_with(1002).await;
+    drop(wire);
+    assert_eq!(passing.closure(mark).await.cause, Cause::RsvSet, "RSV1 without an extension");
+    assert!(passing.backend.last().frames().iter().all(|frame| frame.first & 0x40 == 0));
+    cases::held("CO01", "stripped, or passed where the policy says so and the backend chose it");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,7 +25,7 @@ use crate::policy::admission::{Admission, authorize};
 use crate::policy::forward::{self, ForwardFacts};
 use crate::policy::screen::{Screened, screen};
 use crate::policy::{Policy, Reason, Refusal};
-use crate::session::{By, Cause, Ended, Session};
+use crate::session::{By, Cause, Ended, Extensions, Session};
 use crate::ws::opening::{self, WebSocketKey};
 
 /// A handshake that was admitted, its backend connection, and the places it holds while its session lives.
@@ -70,7 +70,8 @@ pub(super) async fn serve(
     }
     connection.end_pending();
     drop((address, head));
-    let session = Session::new(rules, lease, Instant::now().into_std(), random::fill);
+    let extensions = if upstream.accepted.extensions.is_some() { Extensions::Pass } else { Extensions::Strip };
+    let session = Session::new(rules, extensions, lease, Instant::now().into_std(), random::fill);
     let UpstreamConnection { stream: backend, glued, permit: server_permit, .. } = upstream;
     let tell = |ended: &Ended| stay.closed(ended);
     relay::relay(client, backend, glued, session, control, house.observer.as_ref(), tell).await;

@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 pub use cause::{By, Cause};
 pub use closing::{EndKind, Ended};
 pub use receive::Step;
-pub use rules::{CloseCodes, DirectionRules, Overrun, SessionRules};
+pub use rules::{CloseCodes, DirectionRules, Extensions, Overrun, SessionRules};
 pub use short_frame::ShortFrame;
 
 use crate::ws::frame::Opcode;
@@ -126,6 +126,8 @@ pub type Random = fn(&mut [u8]);
 #[derive(Debug)]
 pub struct Session {
     rules: Arc<SessionRules>,
+    /// What the two sides agreed on.
+    extensions: Extensions,
     random: Random,
     start: Instant,
     /// What our pings carry and their pongs bring back.
@@ -157,10 +159,17 @@ struct Party {
 }
 
 impl Session {
-    /// A session that begins now. `lease` is how long its credential lasts; `None`: for ever.
+    /// A session that begins now. `extensions` pass where the backend's 101 chose one (RFC 6455 section 5.2), whatever a
+    /// policy would let pass. `lease` is how long its credential lasts; `None`: for ever.
     ///
     /// Chance shortens the policy's greatest age by up to a tenth, so that sessions made together do not end together.
-    pub fn new(rules: Arc<SessionRules>, lease: Option<Duration>, now: Instant, random: Random) -> Self {
+    pub fn new(
+        rules: Arc<SessionRules>,
+        extensions: Extensions,
+        lease: Option<Duration>,
+        now: Instant,
+        random: Random,
+    ) -> Self {
         let mut chance = [0; 4];
         random(&mut chance);
         let tenth = rules.max_age.checked_div(10).unwrap_or_default();
@@ -185,6 +194,7 @@ impl Session {
             client: Party::new(&rules.from_client),
             backend: Party::new(&rules.from_backend),
             rules,
+            extensions,
             random,
             start: now,
             ping,

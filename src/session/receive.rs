@@ -84,7 +84,7 @@ impl Session {
             return step;
         }
         let rules = self.rules.clone();
-        let grammar = Grammar { side: from, extensions: rules.extensions, rules: rules.of(from) };
+        let grammar = Grammar { side: from, extensions: self.extensions, rules: rules.of(from) };
         self.party_mut(from).limits.refill(grammar.rules, tick);
         let messages = self.party(from).traffic.messages;
         let stop = self.walk(grammar, input, tick, &mut step);

@@ -31,8 +31,6 @@ pub struct SessionRules {
     pub close_timeout: Duration,
     /// From one side's end of stream to the end of the other.
     pub half_close: Duration,
-    /// Extensions pass: RSV1 is allowed on the first frame of a message.
-    pub extensions: Extensions,
     /// Close codes by cause.
     pub close: CloseCodes,
 }
@@ -62,7 +60,6 @@ impl Default for SessionRules {
             write_stall: Duration::from_secs(60),
             close_timeout: Duration::from_secs(5),
             half_close: Duration::from_secs(10),
-            extensions: Extensions::Strip,
             close: CloseCodes::default(),
         }
     }
@@ -131,7 +128,8 @@ pub enum Overrun {
 pub enum Extensions {
     /// The offer is not forwarded and RSV bits are violations.
     Strip,
-    /// Offer and answer pass; sizes count wire bytes, so the backend must cap inflation.
+    /// Offer and answer pass; where the backend chose one, so does RSV1 on the first frame of a message. Sizes count wire
+    /// bytes, so the backend must cap inflation.
     Pass,
 }
 

@@ -51,8 +51,7 @@ pub(super) fn build(
     let upstream = upstream::build(raw, scope, &auth);
     let origin = origin::build(raw, scope, &auth, upstream.as_ref());
     let quotas = session::quotas(&raw.limits, &mut scope.table("limits"), above.ceiling);
-    let extensions = upstream.as_ref().map_or(crate::session::rules::Extensions::Strip, |upstream| upstream.extensions);
-    let session = session::rules(&raw.session, &mut scope.table("session"), above.ceiling, extensions);
+    let session = session::rules(&raw.session, &mut scope.table("session"), above.ceiling);
     let examples = examples(raw, scope);
     let (routed, upstream) = (routed?, upstream?);
     strippable(&upstream, &routed, raw, scope);

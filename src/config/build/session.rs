@@ -8,7 +8,7 @@ use crate::config::diagnostic::Code;
 use crate::config::raw::policy::{RawClose, RawDirection, RawLimits, RawSession};
 use crate::config::scope::{Scope, span_of};
 use crate::policy::quota::{NetworkRules, Quotas};
-use crate::session::rules::{CloseCodes, DirectionRules, Extensions, Overrun, SessionRules};
+use crate::session::rules::{CloseCodes, DirectionRules, Overrun, SessionRules};
 use crate::units::ByteSize;
 
 /// Builds `[limits]`.
@@ -34,12 +34,7 @@ pub(super) fn quotas(raw: &RawLimits, scope: &mut Scope<'_>, ceiling: &Ceiling) 
 }
 
 /// Builds `[session]`.
-pub(super) fn rules(
-    raw: &RawSession,
-    scope: &mut Scope<'_>,
-    ceiling: &Ceiling,
-    extensions: Extensions,
-) -> SessionRules {
+pub(super) fn rules(raw: &RawSession, scope: &mut Scope<'_>, ceiling: &Ceiling) -> SessionRules {
     let default = SessionRules::default();
     let from_client =
         direction(&raw.from_client, &mut scope.table("from_client"), &default.from_client, ceiling.message_size);
@@ -57,7 +52,6 @@ pub(super) fn rules(
         write_stall: scope.or("write_stall", &raw.write_stall, default.write_stall),
         close_timeout: scope.or("close_timeout", &raw.close_timeout, default.close_timeout),
         half_close: scope.or("half_close", &raw.half_close, default.half_close),
-        extensions,
         close: close_codes(&raw.close, &mut scope.table("close"), default.close),
     };
     judge(raw, &rules, scope);

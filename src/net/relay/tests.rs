@@ -10,7 +10,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use super::*;
 use crate::event::Event;
-use crate::session::{By, Direction, SessionRules};
+use crate::session::{By, Direction, Extensions, SessionRules};
 use crate::units::ByteSize;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -46,7 +46,7 @@ fn run(rules: SessionRules, pipe: usize, leftover: &[u8]) -> Rig {
     let (backend, near_backend) = duplex(pipe);
     let control = Control::new();
     let counter = Arc::new(Counter::default());
-    let session = Session::new(Arc::new(rules), None, Instant::now().into_std(), fixed);
+    let session = Session::new(Arc::new(rules), Extensions::Strip, None, Instant::now().into_std(), fixed);
     let (leftover, asked, observer) = (leftover.to_vec(), control.clone(), counter.clone());
     #[expect(clippy::disallowed_methods, reason = "the rig owns the task")]
     let task = tokio::spawn(async move {
@@ -99,7 +99,8 @@ async fn rest(stream: &mut DuplexStream) -> Vec<u8> {
 
 #[tokio::test(start_paused = true)]
 async fn a_relay_that_waits_is_small() {
-    let session = Session::new(Arc::default(), None, Instant::now().into_std(), |bytes| bytes.fill(7));
+    let session =
+        Session::new(Arc::default(), Extensions::Strip, None, Instant::now().into_std(), |bytes| bytes.fill(7));
     let observer = Counter::default();
     let ((_far, client), (_end, backend)) = (duplex(1), duplex(1));
     let relay = relay(client, backend, Vec::new(), session, Control::new(), &observer, |_| ());
@@ -327,7 +328,7 @@ where
 {
     let (far_client, near_client) = secured(3_000).await;
     let (far_backend, near_backend) = duplex(3_000);
-    let session = Session::new(Arc::new(roomy()), None, Instant::now().into_std(), fixed);
+    let session = Session::new(Arc::new(roomy()), Extensions::Strip, None, Instant::now().into_std(), fixed);
     let observer = Counter::default();
     let mut told = None;
     let tell = |ended: &Ended| told = Some(*ended);

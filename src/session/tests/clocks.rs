@@ -69,7 +69,7 @@ fn keep_alive(rig: &mut Rig, span: Duration) {
 fn deadlines() {
     let lived = |rules: SessionRules, lease: Option<Duration>| {
         let mut rig = Rig::new(rules.clone());
-        rig.session = Session::new(Arc::new(rules), lease, rig.now, fixed);
+        rig.session = Session::new(Arc::new(rules), Extensions::Strip, lease, rig.now, fixed);
         let start = rig.now;
         while rig.session.cause.is_none() {
             keep_alive(&mut rig, SECOND);

@@ -116,7 +116,7 @@ fn lost_sides() {
 /// A client that has ended its side and still reads, ten seconds before the end of its lease.
 fn half_closed(lease: Duration) -> Rig {
     let mut rig = Rig::new(rules());
-    rig.session = Session::new(Arc::new(rules()), Some(lease), rig.now, fixed);
+    rig.session = Session::new(Arc::new(rules()), Extensions::Strip, Some(lease), rig.now, fixed);
     rig.wait(2 * SECOND).end(Side::Client, EndKind::Clean);
     rig.feed(Side::Backend, &frame(Side::Backend, TEXT, b"the rest"));
     assert!(rig.session.poll_closed().is_none());
@@ -159,7 +159,7 @@ fn access_that_ends_ends_for_a_client_that_has_ended_its_side_too() {
     assert_eq!(rig.session.poll_closed().map(|ended| ended.cause), Some(Cause::Revoked), "OP06");
     // Whoever said Close has no more than the handshake's time anyway, and the lease still cuts that.
     let mut rig = Rig::new(rules());
-    rig.session = Session::new(Arc::new(rules()), Some(3 * SECOND), rig.now, fixed);
+    rig.session = Session::new(Arc::new(rules()), Extensions::Strip, Some(3 * SECOND), rig.now, fixed);
     rig.feed(Side::Client, &close(Side::Client, 1000)).wait(3 * SECOND);
     assert_eq!(rig.session.poll_closed().map(|ended| ended.cause), Some(Cause::CredentialExpired), "AU28");
 }

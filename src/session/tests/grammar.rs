@@ -1,6 +1,5 @@
 //! What frames may be, from either side.
 
-use super::super::rules::Extensions;
 use super::*;
 
 type Row = (&'static str, Vec<u8>, Cause, u16, Vec<u8>);
@@ -90,7 +89,7 @@ fn a_violation_tells_each_side_its_code_and_its_twin_passes() {
 }
 
 #[test]
-fn extensions_that_pass_allow_rsv1_on_the_first_frame_of_a_message() {
+fn an_extension_that_was_agreed_on_allows_rsv1_on_the_first_frame_of_a_message() {
     let compressed = frame(Side::Client, 0xC1, b"x");
     let cases = [
         ("CO01", Extensions::Strip, compressed.clone(), Some(Cause::RsvSet)),
@@ -105,7 +104,8 @@ fn extensions_that_pass_allow_rsv1_on_the_first_frame_of_a_message() {
         ),
     ];
     for (id, extensions, script, cause) in cases {
-        let mut rig = Rig::new(SessionRules { extensions, ..rules() });
+        let mut rig = Rig::new(rules());
+        rig.session = Session::new(Arc::new(rules()), extensions, None, rig.now, fixed);
         rig.feed(Side::Client, &script);
         assert_eq!(rig.cause().map(|(cause, _)| cause), cause, "{id}");
     }

@@ -80,7 +80,7 @@ impl Rig {
     #[expect(clippy::disallowed_methods, reason = "a time to count from; the tests turn the clock themselves")]
     fn new(rules: SessionRules) -> Self {
         let now = Instant::now();
-        let session = Session::new(Arc::new(rules), None, now, fixed);
+        let session = Session::new(Arc::new(rules), Extensions::Strip, None, now, fixed);
         Self { session, now, to_client: Vec::new(), to_backend: Vec::new() }
     }
 
