@@ -297,6 +297,13 @@ impl Wire {
         }
     }
 
+    /// Waits until this many bytes are here, and leaves them for whoever reads.
+    pub async fn holds(&mut self, count: usize) {
+        while self.kept.len() < count {
+            assert!(self.read().await, "the connection ended before {count} bytes: {:?}", self.kept);
+        }
+    }
+
     /// Reads everything until the connection ends.
     pub async fn rest(&mut self) -> (Vec<u8>, End) {
         while self.read().await {}
