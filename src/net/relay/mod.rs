@@ -244,24 +244,31 @@ impl Turns<'_> {
         if !self.session.wants_read(from) {
             return Moved::No;
         }
+        if let Some((mut bytes, at)) = source.lend_input() {
+            let rest = self.forward(from, &mut bytes, at, sink, now, cx);
+            source.take_back(bytes, rest);
+            return Moved::Yes;
+        }
         match source.poll_input(scratch.get_mut(HEADROOM..).unwrap_or_default(), cx) {
             Poll::Pending => return Moved::No,
             Poll::Ready(Err(_)) => self.session.handle_end(from, EndKind::Abrupt, now),
             Poll::Ready(Ok(0)) => self.session.handle_end(from, EndKind::Clean, now),
             Poll::Ready(Ok(length)) => {
                 let end = HEADROOM.saturating_add(length);
-                let rest = self.forward(from, scratch.get_mut(..end).unwrap_or_default(), sink, now, cx);
+                let rest = self.forward(from, scratch.get_mut(..end).unwrap_or_default(), HEADROOM, sink, now, cx);
                 source.keep_input(scratch.get(rest..end).unwrap_or_default());
             }
         }
         Moved::Yes
     }
 
-    /// Judges what lies behind the headroom of `scratch` and sends on what passes; says where the unjudged rest begins.
+    /// Judges what lies in `bytes` from `at`, which has headroom in front of it, and sends on what passes; says where the
+    /// unjudged rest begins.
     fn forward<Y>(
         &mut self,
         from: Side,
-        scratch: &mut [u8],
+        bytes: &mut [u8],
+        mut at: usize,
         sink: &mut Wire<Y>,
         now: std::time::Instant,
         cx: &mut Context<'_>,
@@ -269,19 +276,18 @@ impl Turns<'_> {
     where
         Y: AsyncWrite + Unpin,
     {
-        let mut at = HEADROOM;
         loop {
-            let step = self.session.receive(from, scratch.get(at..).unwrap_or_default(), now);
+            let step = self.session.receive(from, bytes.get(at..).unwrap_or_default(), now);
             let first = step.first.as_slice();
             let start = at.saturating_add(step.pass.start);
             let begin = start.saturating_sub(first.len());
-            if let Some(place) = scratch.get_mut(begin..start) {
+            if let Some(place) = bytes.get_mut(begin..start) {
                 place.copy_from_slice(first);
             }
-            sink.send(scratch.get(begin..at.saturating_add(step.pass.end)).unwrap_or_default(), cx);
+            sink.send(bytes.get(begin..at.saturating_add(step.pass.end)).unwrap_or_default(), cx);
             at = at.saturating_add(step.consumed);
             let inserted = self.insert(from.opposite(), sink, now, cx);
-            if at >= scratch.len() || (step.consumed == 0 && inserted == Moved::No) {
+            if at >= bytes.len() || (step.consumed == 0 && inserted == Moved::No) {
                 return at;
             }
         }

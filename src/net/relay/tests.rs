@@ -301,6 +301,32 @@ async fn a_flood_is_slowed_and_what_waits_goes_on_by_itself() {
     rig.task.abort();
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_header_in_two_reads_waits_for_its_turn_and_goes_on_whole() {
+    let mut rig = run(SessionRules::default(), 1 << 20, b"");
+    let flood = frame(true, b"x").repeat(501);
+    let (first, last) = flood.split_at(flood.len() - 4);
+    rig.client.write_all(first).await.unwrap();
+    assert_eq!(read(&mut rig.backend, 500 * 7).await, flood[..500 * 7], "FR11");
+    rig.client.write_all(last).await.unwrap();
+    assert_eq!(read(&mut rig.backend, 7).await, flood[500 * 7..], "FR11 FR22: its beginning was kept, its rest waits");
+    rig.task.abort();
+}
+
+#[test]
+fn what_waits_is_judged_where_it_lies() {
+    // FR11: a slowed flood is not copied for every message that may pass.
+    let mut wire = Wire::new((), b"three".to_vec());
+    let mut place = None;
+    for judged in 0..5 {
+        let (bytes, at) = wire.lend_input().unwrap();
+        assert_eq!((&bytes[at..], at), (&b"three"[judged..], HEADROOM + judged), "FR11");
+        assert_eq!(*place.get_or_insert(bytes.as_ptr()), bytes.as_ptr(), "FR11");
+        wire.take_back(bytes, at + 1);
+    }
+    assert!(wire.lend_input().is_none(), "all of it was judged");
+}
+
 type Secured = (client::TlsStream<DuplexStream>, server::TlsStream<DuplexStream>);
 
 /// Both ends of a TLS connection over a narrow pipe.

@@ -6,6 +6,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::HEADROOM;
+
 /// A stream and the bytes that wait beside it.
 pub(super) struct Wire<T> {
     io: T,
@@ -44,15 +46,32 @@ pub(super) enum Drained {
 }
 
 impl<T> Wire<T> {
-    pub(super) fn new(io: T, input: Vec<u8>) -> Self {
-        Self { io, input: Waiting::new(input), output: Waiting::default(), way: Way::Flushed, thrown_away: 0 }
+    pub(super) fn new(io: T, mut input: Vec<u8>) -> Self {
+        if !input.is_empty() {
+            input.splice(..0, [0; HEADROOM]);
+        }
+        let input = Waiting { bytes: input, gone: HEADROOM };
+        Self { io, input, output: Waiting::default(), way: Way::Flushed, thrown_away: 0 }
     }
 
-    /// Keeps what was read and may not be judged yet, in front of what will be read.
+    /// Keeps what was read and may not be judged yet, with headroom in front of it.
     pub(super) fn keep_input(&mut self, rest: &[u8]) {
         if !rest.is_empty() {
-            self.input = Waiting::new([rest, self.input.as_slice()].concat());
+            self.input = Waiting { bytes: [&[0; HEADROOM], rest].concat(), gone: HEADROOM };
         }
+    }
+
+    /// Lends what was kept, and where in it the unjudged begins: it is judged where it lies, because a flood that is
+    /// slowed is judged again with every message that may pass. Nothing is to be read while there is some.
+    pub(super) fn lend_input(&mut self) -> Option<(Vec<u8>, usize)> {
+        let Waiting { bytes, gone } = std::mem::take(&mut self.input);
+        (!bytes.is_empty()).then_some((bytes, gone))
+    }
+
+    /// Takes back what was lent, judged up to `gone`.
+    pub(super) fn take_back(&mut self, bytes: Vec<u8>, gone: usize) {
+        self.input = Waiting { bytes, gone };
+        self.input.advance(0);
     }
 
     fn break_off(&mut self) {
@@ -64,12 +83,8 @@ impl<T> Wire<T> {
 }
 
 impl<T: AsyncRead + Unpin> Wire<T> {
-    /// What waited, else what one read brings; zero bytes are the stream's end.
+    /// What one read brings; zero bytes are the stream's end.
     pub(super) fn poll_input(&mut self, buffer: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let waited = self.input.take(buffer);
-        if waited > 0 {
-            return Poll::Ready(Ok(waited));
-        }
         let mut buffer = ReadBuf::new(buffer);
         ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
         Poll::Ready(Ok(buffer.filled().len()))
@@ -160,10 +175,6 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn new(bytes: Vec<u8>) -> Self {
-        Self { bytes, gone: 0 }
-    }
-
     fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
@@ -181,14 +192,5 @@ impl Waiting {
         if self.gone >= self.bytes.len() {
             *self = Self::default();
         }
-    }
-
-    fn take(&mut self, buffer: &mut [u8]) -> usize {
-        let count = self.as_slice().len().min(buffer.len());
-        if let (Some(place), Some(bytes)) = (buffer.get_mut(..count), self.as_slice().get(..count)) {
-            place.copy_from_slice(bytes);
-        }
-        self.advance(count);
-        count
     }
 }
