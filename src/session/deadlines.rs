@@ -55,7 +55,7 @@ pub(super) enum Timer {
     PartialHeader(Side),
     /// A side's data frame is unfinished.
     SlowFrame(Side),
-    /// A side over its rate may be read again, or has been over it for too long.
+    /// A side over its rate may be read again.
     Throttle(Side),
     /// A side takes no bytes.
     WriteStall(Side),

@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use super::cause::Cause;
 use super::deadlines::Tick;
 use super::rules::{DirectionRules, Overrun, SessionRules};
 use crate::units::{ByteRate, Rate};
@@ -37,7 +36,6 @@ pub(super) struct Limits {
 struct Overrunning {
     since: Tick,
     until: Tick,
-    cause: Cause,
 }
 
 impl Limits {
@@ -77,13 +75,13 @@ impl Limits {
     /// Charges one message.
     pub(super) fn message(&mut self, rules: &DirectionRules, now: Tick) -> Charge {
         let charge = count(&mut self.messages, rules.messages, rules.over);
-        self.judge(charge, Cause::MessageRate, now)
+        self.judge(charge, rules, now)
     }
 
     /// Charges one control frame.
     pub(super) fn control(&mut self, rules: &DirectionRules, now: Tick) -> Charge {
         let charge = count(&mut self.control, rules.control, rules.over);
-        self.judge(charge, Cause::ControlRate, now)
+        self.judge(charge, rules, now)
     }
 
     /// How many of `wanted` bytes may pass at this moment.
@@ -106,21 +104,19 @@ impl Limits {
         rules.bytes.and_then(|rate| self.bytes.until(Quota::from(rate), 0)).unwrap_or_default()
     }
 
-    /// Whether a side that waited until `now` has been over a count for too long, and which.
-    pub(super) fn overrun(&self, now: Tick) -> Option<Cause> {
-        let overrun = self.overrun?;
-        (now < overrun.until && now.since(overrun.since) >= SessionRules::OVERRUN_LIMIT).then_some(overrun.cause)
-    }
-
-    fn judge(&mut self, charge: Charge, cause: Cause, now: Tick) -> Charge {
+    /// Ends an overrun that is as old as it may be at a refusal. A wait is never cut short: one message in excess of a
+    /// rare rate waits for its turn. A wait for bytes at the same time is no rest.
+    fn judge(&mut self, charge: Charge, rules: &DirectionRules, now: Tick) -> Charge {
         let Charge::Wait(wait) = charge else { return charge };
         let since = match self.overrun {
             Some(last) if now.since(last.until) < Self::APART => last.since,
             _ => now,
         };
-        self.overrun = Some(Overrunning { since, until: now.after(wait), cause });
-        let left = SessionRules::OVERRUN_LIMIT.saturating_sub(now.since(since));
-        if left.is_zero() { Charge::Over } else { Charge::Wait(wait.min(left)) }
+        if now.since(since) >= SessionRules::OVERRUN_LIMIT {
+            return Charge::Over;
+        }
+        self.overrun = Some(Overrunning { since, until: now.after(wait.max(self.debt(rules))) });
+        Charge::Wait(wait)
     }
 }
 
@@ -246,6 +242,41 @@ mod tests {
     fn an_overrun_ends_after_thirty_seconds_and_one_with_rests_does_not() {
         assert_eq!(ends_after(Duration::ZERO), Some(SessionRules::OVERRUN_LIMIT), "FR11");
         assert_eq!(ends_after(Duration::from_millis(1_000)), None);
+    }
+
+    #[test]
+    fn one_message_in_excess_of_a_rare_rate_waits_and_those_that_go_on_end() {
+        let rules = DirectionRules { messages: "1/m burst 1".parse().ok(), ..rules(Overrun::Slow) };
+        let mut limits = Limits::new(&rules);
+        assert_eq!(limits.message(&rules, millis(0)), Charge::Paid);
+        assert_eq!(limits.message(&rules, millis(0)), Charge::Wait(Duration::from_secs(60)), "FR11");
+        limits.refill(&rules, millis(60_000));
+        assert_eq!(limits.message(&rules, millis(60_000)), Charge::Paid, "FR11");
+        assert_eq!(limits.message(&rules, millis(60_000)), Charge::Over, "FR11: on end");
+    }
+
+    #[test]
+    fn a_wait_for_bytes_is_no_rest() {
+        // A second of debt for bytes behind every message that is over its count: forty of that are one overrun.
+        let rules = rules(Overrun::Slow);
+        let mut limits = Limits::new(&rules);
+        limits.take_bytes(&rules, 4_096);
+        let mut now = Tick::START;
+        for _ in 0..40 {
+            limits.refill(&rules, now);
+            limits.take_bytes(&rules, 2_048);
+            let charge = loop {
+                let charge = limits.message(&rules, now);
+                if charge != Charge::Paid {
+                    break charge;
+                }
+            };
+            match charge {
+                Charge::Wait(wait) => now = now.after(wait.max(limits.debt(&rules))),
+                _ => break,
+            }
+        }
+        assert_eq!(now.since(Tick::START), SessionRules::OVERRUN_LIMIT, "FR11");
     }
 
     #[test]

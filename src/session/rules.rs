@@ -41,7 +41,8 @@ impl SessionRules {
     /// After this a slow frame is judged again and again, by what came in so long a time.
     pub const SLOW_FRAME_WINDOW: Duration = Duration::from_secs(10);
     /// How long a side may be over its rate of messages or control frames, with `over = "slow"`, before the session
-    /// ends. Bytes over their rate are only slowed ([`Overrun::Slow`]).
+    /// ends; it ends where it is over the rate once more behind that, so that a single message in excess of a rate of
+    /// fewer than one in that time only waits. Bytes over their rate are only slowed ([`Overrun::Slow`]).
     pub const OVERRUN_LIMIT: Duration = Duration::from_secs(30);
 }
 

@@ -51,12 +51,7 @@ impl Session {
             Timer::Liveness(side) => self.expire_liveness(side, tick, now),
             Timer::PartialHeader(side) => self.fail(Cause::PartialHeader, By::from(side), now),
             Timer::SlowFrame(side) => self.expire_slow_frame(side, tick, now),
-            Timer::Throttle(side) => {
-                if let Some(cause) = self.party(side).limits.overrun(tick) {
-                    self.fail_side(side, cause, now);
-                }
-                self.update_clocks(tick);
-            }
+            Timer::Throttle(_) => self.update_clocks(tick),
             Timer::WriteStall(side) => self.fail(Cause::WriteStall, By::from(side), now),
         }
     }

@@ -101,7 +101,7 @@ fn what_is_begun_must_be_finished() {
     // FR17: a long frame that trickles; its twin keeps the pace.
     for (bytes_a_second, cause) in [(1_000, Some(Cause::SlowFrame)), (1_024, None)] {
         let mut rules = SessionRules::default();
-        rules.from_client.message_size = crate::units::ByteSize::mib(100);
+        rules.from_client.message_size = ByteSize::mib(100);
         let mut rig = Rig::new(rules);
         rig.feed(Side::Client, &long);
         for _ in 0..60 {
