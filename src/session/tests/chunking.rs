@@ -27,6 +27,25 @@ fn side() -> impl Strategy<Value = Side> {
     prop::sample::select(Side::BOTH.to_vec())
 }
 
+/// Frames that no rule stops: whole messages, fragments that fit together, and pings and pongs of the side's own.
+fn plain(side: Side) -> impl Strategy<Value = Vec<u8>> {
+    let payload = || prop::collection::vec(any::<u8>(), 0..100);
+    let own = payload().prop_map(|mut payload| {
+        payload.push(b'.');
+        payload.truncate(if payload.len() == 8 { 7 } else { 100 });
+        payload
+    });
+    let one = prop_oneof![
+        payload().prop_map(move |payload| frame(side, TEXT, &payload)),
+        payload().prop_map(move |payload| frame(side, 0x82, &payload)),
+        own.prop_map(move |payload| [frame(side, PING, &payload), frame(side, PONG, &payload)].concat()),
+        (payload(), payload()).prop_map(move |(first, last)| {
+            [frame(side, FIRST, &first), frame(side, PING, b""), frame(side, LAST, &last)].concat()
+        }),
+    ];
+    prop::collection::vec(one, 1..10).prop_map(|frames| frames.concat())
+}
+
 type Verdict = (Option<(Cause, By)>, Vec<u8>, Vec<u8>, Traffic);
 
 fn over() -> impl Strategy<Value = Option<Overrun>> {
@@ -65,6 +84,24 @@ proptest! {
         for cut in 0..bytes.len() {
             prop_assert_eq!(&whole, &verdict(from, over, [&bytes[..cut], &bytes[cut..]].into_iter()), "FR22 {}", cut);
         }
+    }
+
+    #[test]
+    fn plain_frames_come_out_whole(client in plain(Side::Client), backend in plain(Side::Backend), size in 1usize..80) {
+        let mut rig = Rig::new(rules());
+        let (mut up, mut down) = (client.chunks(size), backend.chunks(size));
+        loop {
+            let pieces = [(Side::Client, up.next()), (Side::Backend, down.next())];
+            if pieces.iter().all(|(_, piece)| piece.is_none()) {
+                break;
+            }
+            for (side, piece) in pieces {
+                rig.feed(side, piece.unwrap_or_default());
+            }
+        }
+        prop_assert_eq!(rig.cause(), None, "FR21");
+        prop_assert_eq!(&rig.to_backend, &client, "FR21");
+        prop_assert_eq!(&rig.to_client, &backend, "FR21");
     }
 
     /// Whatever comes, nothing panics, frames of ours stand at boundaries, and all else is what came, in order.

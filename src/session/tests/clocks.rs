@@ -34,6 +34,34 @@ fn pings_go_to_silent_sides_and_their_pongs_are_swallowed() {
     }
 }
 
+/// Bytes that are never twice the same on one thread.
+fn counting(bytes: &mut [u8]) {
+    thread_local! {
+        static NEXT: std::cell::Cell<u8> = const { std::cell::Cell::new(0) };
+    }
+    for byte in bytes {
+        *byte = NEXT.replace(NEXT.get().wrapping_add(1));
+    }
+}
+
+#[test]
+fn every_ping_to_the_backend_has_a_key_of_its_own() {
+    let mut rig = Rig::new(rules());
+    rig.session = Session::new(Arc::new(rules()), Extensions::Strip, None, rig.now, counting);
+    let mut pings = Vec::new();
+    for _ in 0..3 {
+        rig.wait(30 * SECOND);
+        for side in Side::BOTH {
+            rig.feed(side, &frame(side, PONG, b""));
+        }
+        pings.push(std::mem::take(&mut rig.to_backend));
+    }
+    let keys: std::collections::HashSet<_> = pings.iter().map(|ping| ping[2..6].to_vec()).collect();
+    assert_eq!(keys.len(), 3, "FR19: {pings:?}");
+    let asked: std::collections::HashSet<_> = pings.iter().map(|ping| frames(&ping[..14]).remove(0)).collect();
+    assert_eq!(asked.len(), 1, "FR19: one question under three keys: {asked:?}");
+}
+
 #[test]
 fn a_pinged_side_that_answered_is_pinged_again_after_the_interval_whatever_the_pong_timeout() {
     for (pong_timeout, id) in [(5 * SECOND, "RX06"), (SECOND, "RX06")] {
