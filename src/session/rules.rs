@@ -25,7 +25,9 @@ pub struct SessionRules {
     pub partial_header: Duration,
     /// A data frame older than [`SessionRules::SLOW_FRAME_GRACE`] must arrive at no less than this many bytes a second.
     pub slow_frame: ByteSize,
-    /// Bytes for a side that takes none for this long end the session.
+    /// Bytes for a side that takes none for this long end the session. Any byte taken begins it again: a side that drips
+    /// is not ended by this, because what it takes goes through buffers of TLS and of the kernel and shows only in lumps;
+    /// it holds one read of memory, stops its other side's clocks, and has the session's greatest age.
     pub write_stall: Duration,
     /// From the first Close frame to the end of the connection.
     pub close_timeout: Duration,
