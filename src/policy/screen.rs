@@ -136,6 +136,19 @@ pub struct Screened {
     pub policy: Arc<Policy>,
     /// Proof that its Origin was judged.
     pub origin: AllowedOrigin,
+    _witness: Witness,
+}
+
+/// Cannot be made outside this module.
+#[derive(Clone, Copy, Debug)]
+struct Witness;
+
+#[cfg(test)]
+impl Screened {
+    /// A witness for tests of what follows.
+    pub(in crate::policy) fn for_tests(opening: OpeningHandshake, policy: Arc<Policy>, origin: AllowedOrigin) -> Self {
+        Self { opening, policy, origin, _witness: Witness }
+    }
 }
 
 /// Judges host, path, network, Origin and subprotocol.
@@ -157,7 +170,7 @@ pub fn screen(mut opening: OpeningHandshake, transport: &Transport, policies: &P
     if let Some(listed) = &policy.route.subprotocols {
         opening.subprotocols = judge_subprotocols(opening.subprotocols, listed, &policy.auth)?;
     }
-    Ok(Screened { opening, policy, origin })
+    Ok(Screened { opening, policy, origin, _witness: Witness })
 }
 
 /// The certificate was chosen by the name in the TLS handshake, so a different Host is somebody else's.

@@ -115,7 +115,7 @@ impl Bench {
         let (principal, carrier) = prove(&opening, auth, &self.keys, NOW)?;
         let origin = AllowedOrigin::for_tests(None);
         let policy = Arc::new(policy(auth.to_vec(), CredentialForwarding::Strip));
-        let admission = authorize(Screened { opening, policy, origin }, &self.keys, NOW)?;
+        let admission = authorize(Screened::for_tests(opening, policy, origin), &self.keys, NOW)?;
         assert_eq!(admission.carrier, carrier);
         assert_eq!(format!("{:?}", admission.principal), format!("{principal:?}"));
         Ok(admission)
