@@ -108,9 +108,13 @@ const POLICY_ROWS: &[Row] = &[
     ("balance not built", "round_robin", "least_connections", Code::WrongValue, "not built yet"),
     ("tell not built", "missing = \"cookieless\"", "tell = \"close\"", Code::NotBuilt, "not built yet"),
     ("reserved header", "[\"user-agent\"]", "[\"X-Forwarded-For\"]", Code::WrongValue, "writes it itself"),
+    ("reserved client address", "[\"user-agent\"]", "[\"x-client-ip\"]", Code::WrongValue, "writes it itself"),
+    ("header of answers", "[\"user-agent\"]", "[\"set-cookie\"]", Code::WrongValue, "writes it itself"),
     ("handshake header", "[\"user-agent\"]", "[\"sec-websocket-key\"]", Code::WrongValue, "writes it itself"),
     ("authorization is ours", "[\"user-agent\"]", "[\"authorization\"]", Code::Contradiction, "credential"),
     ("identity in cookie", "\"x-org\" =", "cookie =", Code::WrongValue, "x-user-id"),
+    ("identity of the gateway's", "\"x-org\" =", "true-client-ip =", Code::WrongValue, "writes it itself"),
+    ("identity twice", "\"x-org\" =", "\"X-User-Id\" =", Code::Duplicate, "once is enough"),
     ("identity pointer", "\"/org\"", "\"org\"", Code::WrongValue, "\"/org\""),
     (
         "strip that does not fit",

@@ -16,41 +16,13 @@ use crate::config::raw::words::{At, Text};
 use crate::config::scope::{Scope, span_of};
 use crate::policy::auth::Auth;
 use crate::policy::credential::Carrier;
-use crate::policy::forward::{CredentialForwarding, HostHeader, PathRule, Upstream};
+use crate::policy::forward::{CredentialForwarding, HostHeader, PathRule, Upstream, is_reserved_header};
 use crate::session::rules::Extensions;
 
 /// The most header and cookie names.
 const MOST_NAMES: usize = 64;
 /// The longest file of authorities, in bytes.
 const LONGEST_AUTHORITIES: u64 = 1 << 20;
-
-/// Headers that the gateway writes itself, or that speak of the connection (RFC 9110 section 7.6.1).
-const RESERVED: [&str; 24] = [
-    "host",
-    "connection",
-    "upgrade",
-    "origin",
-    "cookie",
-    "content-length",
-    "transfer-encoding",
-    "te",
-    "trailer",
-    "expect",
-    "keep-alive",
-    "proxy-connection",
-    "proxy-authorization",
-    "proxy-authenticate",
-    "forwarded",
-    "via",
-    "x-real-ip",
-    "x-forwarded-for",
-    "x-forwarded-proto",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-request-id",
-    "http2-settings",
-    "set-cookie",
-];
 
 /// Builds the table; `None` where it is missing.
 pub(super) fn build(raw: &RawPolicy, scope: &mut Scope<'_>, auth: &[Auth]) -> Option<Upstream> {
@@ -170,8 +142,7 @@ fn forbidden(lower: &str) -> Option<&'static str> {
     if !is_name(lower) {
         return Some("it is not a header name");
     }
-    let ours = RESERVED.contains(&lower) || lower.starts_with("sec-websocket-");
-    ours.then_some("the gateway writes it itself, or it speaks of the connection")
+    is_reserved_header(lower).then_some("the gateway writes it itself, or it speaks of the connection")
 }
 
 fn cookies(written: &List<Text>, scope: &mut Scope<'_>) -> Vec<String> {
@@ -197,7 +168,7 @@ fn identity(raw: &RawUpstream, scope: &mut Scope<'_>, verified: bool, passed: &[
         let help = "write [[auth]] by = \"jwt\" or \"token\": only what was verified may be told to a backend";
         scope.error(Code::OutOfPlace, table.span(), "`identity` has no meaning where nothing is verified", help);
     }
-    let mut built = Vec::new();
+    let mut built: Vec<(String, String)> = Vec::new();
     for (name, pointer) in table.get().iter().take(MOST_NAMES) {
         let lower = name.to_ascii_lowercase();
         scope.note(&format!("identity.{lower}"), format!("{:?}", pointer.get()), Some(pointer.span()));
@@ -212,6 +183,9 @@ fn identity(raw: &RawUpstream, scope: &mut Scope<'_>, verified: bool, passed: &[
         } else if passed.contains(&lower) {
             let help = "take it out of `headers`: a client's own value is dropped";
             scope.error(Code::Contradiction, pointer.span(), format!("`{name}` is ours and the client's"), help);
+        } else if built.iter().any(|(other, _)| *other == lower) {
+            let help = "once is enough: header names have no case";
+            scope.error(Code::Duplicate, pointer.span(), format!("`{name}` is written twice"), help);
         } else if !pointer.get().starts_with('/') {
             let help = format!("a JSON pointer begins with a slash (RFC 6901): \"/{}\"", pointer.get());
             scope.error(Code::WrongValue, pointer.span(), "this is not a JSON pointer", help);

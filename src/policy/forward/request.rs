@@ -99,7 +99,7 @@ pub fn build_request(
 /// Whether a header (lower case) is the gateway's to write or the connection's own: such a name may stand neither in
 /// `upstream.headers` nor in `upstream.identity`. Cookies pass by name, in `upstream.cookies`.
 pub fn is_reserved_header(name: &str) -> bool {
-    const NAMES: [&str; 18] = [
+    const NAMES: [&str; 19] = [
         "connection",
         "content-length",
         "cookie",
@@ -109,6 +109,7 @@ pub fn is_reserved_header(name: &str) -> bool {
         "http2-settings",
         "keep-alive",
         "origin",
+        "set-cookie",
         "te",
         "trailer",
         "transfer-encoding",
