@@ -7,14 +7,13 @@ mod gate;
 pub use gate::{Outcome, run};
 
 use super::Config;
-use super::build::auth::carrier;
 use super::build::policy::First;
 use super::diagnostic::{Code, Place};
 use super::raw::policy::RawExample;
 use super::raw::words::At;
 use super::scope::{Scope, span_of};
 use crate::policy::Reason;
-use crate::policy::credential::Carrier;
+use crate::policy::credential::{Carrier, CarrierError};
 
 /// A described handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,13 +79,9 @@ pub(super) fn build(at: &At<RawExample>, scope: &mut Scope<'_>, first: &First) -
         expect
     });
     let credential = raw.credential.as_ref().and_then(|written| {
-        let word = &written.get().0;
-        let found = carrier(word);
-        if found.is_none() {
-            let help = "write a carrier of [[auth]]: credential = \"cookie:session\"";
-            scope.error(Code::WrongValue, written.span(), format!("no token travels in `{word}`"), help);
-        }
-        found
+        let help = "write a carrier of [[auth]]: credential = \"cookie:session\"";
+        let wrong = |error: CarrierError| scope.error(Code::WrongValue, written.span(), error.to_string(), help);
+        written.get().0.parse().map_err(wrong).ok()
     });
     Some(Example {
         name: name?,

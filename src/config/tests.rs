@@ -126,6 +126,14 @@ const POLICY_ROWS: &[Row] = &[
     ("unknown issuer", "issuer   = \"login\"", "issuer   = \"logon\"", Code::UnknownName, "login"),
     ("no audience", "audience = [\"chat\"]", "", Code::MissingKey, "any other service"),
     ("carrier", "cookie:session", "cookies:session", Code::WrongValue, "subprotocol:bearer"),
+    ("carrier's name", "query:token", "query:a&b", Code::WrongValue, "letters, digits"),
+    (
+        "carrier of an example",
+        "credential = \"cookie:session\"",
+        "credential = \"cookie:a!b\"",
+        Code::WrongValue,
+        "letters",
+    ),
     (
         "long tokens",
         "audience = [\"chat\"]",

@@ -17,6 +17,9 @@ use crate::ws::opening::OpeningHandshake;
 #[cfg(test)]
 pub(in crate::policy) mod tests;
 
+/// The most bytes of a marker's, a cookie's or a parameter's name.
+const LONGEST_NAME: usize = 64;
+
 /// A place in which a token may travel.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Carrier {
@@ -46,7 +49,7 @@ impl fmt::Display for CarrierError {
         let places = "\"authorization\", \"subprotocol:bearer\", \"cookie:session\" or \"query:token\"";
         write!(
             f,
-            "`{}` is no place for a token: write {places}, the names in letters, digits, `-`, `.` and `_`",
+            "`{}` is no place for a token: write {places}, the names in at most {LONGEST_NAME} letters, digits, `-`, `.` and `_`",
             self.0
         )
     }
@@ -64,7 +67,7 @@ impl FromStr for Carrier {
         }
         let (place, name) = text.split_once(':').ok_or_else(wrong)?;
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-        if name.is_empty() || !name.bytes().all(is_plain) {
+        if !(1..=LONGEST_NAME).contains(&name.len()) || !name.bytes().all(is_plain) {
             return Err(wrong());
         }
         match place {

@@ -203,30 +203,15 @@ fn carriers(written: &List<Text>, at: &At<RawAuth>, scope: &mut Scope<'_>) -> Ve
     }
     let mut carriers = Vec::new();
     for (word, span) in scope.list("from", written, MOST) {
-        match carrier(&word) {
-            Some(carrier) if carriers.contains(&carrier) => {
+        match word.parse::<Carrier>() {
+            Ok(carrier) if carriers.contains(&carrier) => {
                 scope.error(Code::Duplicate, span, format!("`{word}` is listed twice"), "once is enough");
             }
-            Some(carrier) => carriers.push(carrier),
-            None => scope.error(Code::WrongValue, span, format!("no token travels in `{word}`"), HELP),
+            Ok(carrier) => carriers.push(carrier),
+            Err(error) => scope.error(Code::WrongValue, span, error.to_string(), HELP),
         }
     }
     carriers
-}
-
-/// Reads where a token travels: `"authorization"`, `"subprotocol:bearer"`, `"cookie:session"`, `"query:token"`.
-pub(in crate::config) fn carrier(word: &str) -> Option<Carrier> {
-    if word == "authorization" {
-        return Some(Carrier::Authorization);
-    }
-    let (kind, name) = word.split_once(':')?;
-    let name = Some(name).filter(|name| is_name(name))?.to_owned();
-    match kind {
-        "subprotocol" => Some(Carrier::Subprotocol(name)),
-        "cookie" => Some(Carrier::Cookie(name)),
-        "query" => Some(Carrier::Query(name)),
-        _ => None,
-    }
 }
 
 /// Whether a name is a token (RFC 9110 section 5.6.2) of at most 64 bytes.

@@ -16,7 +16,7 @@ use crate::policy::route::{HostPattern, PathPattern};
 use crate::policy::{Policy, PolicyName};
 use crate::units::UnixSeconds;
 
-pub(super) mod auth;
+mod auth;
 mod ceiling;
 mod files;
 mod gateway;
