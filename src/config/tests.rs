@@ -44,6 +44,8 @@ const GATEWAY_ROWS: &[Row] = &[
     ),
     ("trust without proxy", "proxy        = \"none\"", "trusted = [\"10.0.0.0/8\"]", Code::OutOfPlace, "which proxy"),
     ("host bits", "203.0.113.7/32", "203.0.113.7/24", Code::WrongValue, "203.0.113.0/24"),
+    ("mapped network", "203.0.113.7/32", "::ffff:203.0.113.0/120", Code::WrongValue, "203.0.113.0/24"),
+    ("NAT64 network", "203.0.113.7/32", "64:ff9b::cb00:7107/128", Code::WrongValue, "203.0.113.7/32"),
     ("OP07 plain listener", "certificates = [", "#[", Code::Danger, "danger_plaintext"),
     ("not built: admin", "drain    = \"25s\"", "admin = { socket = \"x\" }", Code::NotBuilt, "not built yet"),
     ("not built: state", "drain    = \"25s\"", "state = \"state\"", Code::NotBuilt, "not built yet"),
