@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::gateway::MOST_NETWORKS;
 use crate::config::diagnostic::{Code, Diagnostic, Place};
 use crate::config::raw::choices::Encoding;
@@ -14,6 +16,10 @@ use crate::config::{Certificate, CertificateSource, ListenerConfig, ProxyMode, S
 
 /// A certificate that ends within this time is warned of.
 const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
+/// The widest networks of trusted proxies, as prefixes: private networks are no wider.
+const WIDEST_TRUSTED_V4: u8 = 8;
+/// As [`WIDEST_TRUSTED_V4`], of IPv6 networks.
+const WIDEST_TRUSTED_V6: u8 = 16;
 /// The most certificates of one listener.
 const MOST_CERTIFICATES: usize = 1_000;
 
@@ -23,7 +29,7 @@ pub(super) fn build(at: &At<RawListener>, scope: &mut Scope<'_>, around: &Surrou
     let help = "write address = \"[::]:8443\"";
     let address = scope.required("address", &raw.address, Some(at.span()), help);
     let proxy = scope.or("proxy", &raw.proxy, ProxyMode::None);
-    let trusted = scope.values("trusted", &raw.trusted, MOST_NETWORKS);
+    let trusted = trusted(raw, scope);
     match (proxy, trusted.is_empty()) {
         (ProxyMode::None, false) => {
             let span = raw.trusted.as_ref().map_or(at.span(), At::span);
@@ -46,6 +52,21 @@ pub(super) fn build(at: &At<RawListener>, scope: &mut Scope<'_>, around: &Surrou
     let address = address?;
     plaintext(at, address.ip().is_loopback(), scope);
     Some(ListenerConfig { address, proxy, trusted, tls })
+}
+
+/// Whoever is trusted may name any address as the client's: that cannot be a part of the world.
+fn trusted(raw: &RawListener, scope: &mut Scope<'_>) -> Vec<IpNet> {
+    let mut nets = Vec::new();
+    for (net, span) in scope.list("trusted", &raw.trusted, MOST_NETWORKS) {
+        let widest = if net.addr().is_ipv4() { WIDEST_TRUSTED_V4 } else { WIDEST_TRUSTED_V6 };
+        if net.prefix_len() < widest {
+            let message = format!("`{net}` is no proxy's network: anybody there could name his own address");
+            let help = format!("write the proxy's addresses, a network of /{widest} or narrower");
+            scope.error(Code::WrongValue, span, message, help);
+        }
+        nets.push(net);
+    }
+    nets
 }
 
 fn plaintext(at: &At<RawListener>, loopback: bool, scope: &mut Scope<'_>) {
