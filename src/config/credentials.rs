@@ -6,6 +6,7 @@ use std::path::Path;
 use super::diagnostic::{Code, Diagnostic, Place};
 use super::material::{self, Environment, MaterialError};
 use super::{IssuerConfig, KeySource, SecretSource};
+use crate::policy::auth::algorithm::KeyKind;
 use crate::policy::auth::key_file;
 use crate::policy::auth::keys::{Issuer, KeyError};
 use crate::policy::auth::token::TokenTable;
@@ -13,11 +14,25 @@ use crate::policy::auth::token::TokenTable;
 impl IssuerConfig {
     /// Reads every key of this issuer; the first that cannot be used is the error.
     pub fn load(&self, env: Environment<'_>) -> Result<Issuer, MaterialError> {
+        self.load_telling(env, |_| {})
+    }
+
+    /// As [`IssuerConfig::load`]; `secret_in` is told of each file that holds a shared secret.
+    pub(super) fn load_telling(
+        &self,
+        env: Environment<'_>,
+        mut secret_in: impl FnMut(&Path),
+    ) -> Result<Issuer, MaterialError> {
         let mut keys = Vec::new();
         for source in &self.keys {
             let secret = source.from.read(env)?;
             let read = key_file::read(secret.expose(), &self.algorithms, source.id.as_deref());
-            keys.extend(read.map_err(|error| unusable(source, &error))?);
+            let read = read.map_err(|error| unusable(source, &error))?;
+            let is_secret = read.iter().any(|key| key.algorithm().key_kind() == KeyKind::Secret);
+            if let Some(path) = source.from.file().filter(|_| is_secret) {
+                secret_in(path);
+            }
+            keys.extend(read);
         }
         Issuer::new(&self.iss, keys).map_err(|error| MaterialError {
             place: format!("issuer {}", self.name),

@@ -7,6 +7,8 @@ use crate::policy::auth::Auth;
 use crate::policy::origin::MissingOrigin;
 use crate::units::{ByteSize, UnixSeconds};
 
+mod material;
+
 /// A file, what is replaced in it by what, and the code and a phrase that must come, at the line of the second text.
 type Row = (&'static str, &'static str, &'static str, Code, &'static str);
 
@@ -349,16 +351,6 @@ fn tl15_certificates_are_judged_by_the_time_that_is_given() {
     for (now, phrase) in [(end, "has expired"), (end - 3000 * day, "not valid yet")] {
         assert!(ground.load_at(UnixSeconds(now)).unwrap_err().to_string().contains(phrase), "{phrase}");
     }
-}
-
-#[test]
-fn a_secret_that_others_may_read_is_warned_of() {
-    let ground = Ground::new();
-    ground.chmod("certs/server.key", 0o640);
-    let (_, warnings) = ground.load().unwrap();
-    assert_eq!(warnings[0].code, Code::Permissions);
-    ground.chmod("certs/server.key", 0o600);
-    assert_eq!(ground.load().unwrap().1, []);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! One `[[listener]]`: an address, whose word is taken for the client's, and TLS.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -130,6 +130,9 @@ fn certificate(at: &At<RawCertificate>, scope: &mut Scope<'_>, around: &Surround
         }
     };
     let (chain, key) = (scope.resolve(&chain?), key?);
+    if let Some(path) = key.file() {
+        permissions(path, scope);
+    }
     match Certificate::load(&chain, &key, around.env) {
         Ok(loaded) => {
             judge(&loaded, &chain, at, scope, around);
@@ -189,7 +192,7 @@ fn judge(
     }
 }
 
-/// Builds where a secret is read from; a file that others may read is warned of.
+/// Builds where a secret is read from.
 pub(super) fn secret(raw: &RawSecret, span: std::ops::Range<usize>, scope: &mut Scope<'_>) -> Option<SecretSource> {
     let file = scope.optional("file", &raw.file);
     let env = scope.optional("env", &raw.env);
@@ -198,7 +201,6 @@ pub(super) fn secret(raw: &RawSecret, span: std::ops::Range<usize>, scope: &mut 
     match (file, env) {
         (Some(file), None) if encoding.is_none() => {
             let path = scope.resolve(&file);
-            permissions(&path, scope);
             Some(SecretSource::File(path))
         }
         (Some(_), None) => {
@@ -217,12 +219,13 @@ pub(super) fn secret(raw: &RawSecret, span: std::ops::Range<usize>, scope: &mut 
     }
 }
 
-fn permissions(path: &PathBuf, scope: &mut Scope<'_>) {
+/// Warns of a secret's file that others may read.
+pub(super) fn permissions(path: &Path, scope: &mut Scope<'_>) {
     use std::os::unix::fs::PermissionsExt;
     let Ok(metadata) = std::fs::metadata(path) else { return };
     if metadata.permissions().mode() & 0o077 != 0 {
         let message = "others than its owner may read or write this secret";
-        let place = Place::File(path.clone(), None);
+        let place = Place::File(path.to_owned(), None);
         scope
             .push(Diagnostic::warning(Code::Permissions, place, message).help(format!("chmod 600 {}", path.display())));
     }

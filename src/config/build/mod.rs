@@ -71,7 +71,7 @@ fn load_issuers(
     keys: &mut Keys,
 ) {
     for issuer in &gateway.issuers {
-        match issuer.load(around.env) {
+        match issuer.load_telling(around.env, |path| listener::permissions(path, scope)) {
             Ok(loaded) => drop(keys.issuers.insert(Arc::clone(&issuer.name), Arc::new(loaded))),
             Err(error) => {
                 let at = raw.issuer.get(&*issuer.name);

@@ -1,0 +1,35 @@
+//! Certificates, keys and secrets as a configuration names them: what is refused, and what is warned of.
+
+use super::super::diagnostic::Code;
+use super::super::fixture::{GATEWAY, Ground, POLICY};
+
+#[test]
+fn a_secret_that_others_may_read_is_warned_of() {
+    let ground = Ground::new();
+    let warned = |of: &str| {
+        let (_, warnings) = ground.load().unwrap();
+        assert!(warnings.iter().all(|one| one.code == Code::Permissions), "{of}: {warnings:?}");
+        warnings.len()
+    };
+    for (mode, count) in [(0o640, 1), (0o600, 0)] {
+        ground.chmod("certs/server.key", mode);
+        assert_eq!(warned("a certificate's key"), count);
+    }
+    ground.write("certs/hs.secret", "0123456789abcdef0123456789abcdef0123456789ABCDEF");
+    let issuer = |algorithm: &str, key: &str| {
+        let keys = GATEWAY.replace("[\"certs/login-a.pem\", \"certs/login-b.pem\"]", &format!("[{key}]"));
+        ground.write("gateway.toml", keys.replace("ES256", algorithm));
+    };
+    for (key, algorithm, file, count) in [
+        ("\"certs/hs.secret\"", "HS256", "certs/hs.secret", 1),
+        ("{ file = \"certs/hs.secret\" }", "HS256", "certs/hs.secret", 1),
+        ("\"certs/login-a.pem\"", "ES256", "certs/login-a.pem", 0),
+        ("{ file = \"certs/login-a.pem\" }", "ES256", "certs/login-a.pem", 0),
+    ] {
+        issuer(algorithm, key);
+        ground.chmod(file, 0o644);
+        assert_eq!(warned(key), count, "{key}");
+        ground.chmod(file, 0o600);
+        assert_eq!(warned(key), 0, "{key}");
+    }
+}
