@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
@@ -254,12 +255,23 @@ fn authorities(raw: &RawUpstream, scope: &mut Scope<'_>) -> Option<Vec<u8>> {
     let wrong = |message: String| (message, "write PEM certificates of the authorities that sign your servers");
     let read =
         read_file(&path, LONGEST_AUTHORITIES).map_err(|error| wrong(format!("{}: {}", error.place, error.message)));
-    let judged = read.and_then(|bytes| {
-        let certificates: Result<Vec<CertificateDer<'_>>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-        match certificates {
-            Ok(list) if !list.is_empty() => Ok(bytes),
-            _ => Err(wrong(format!("{}: there is no certificate in PEM here", path.display()))),
-        }
+    let judged = read.and_then(|bytes| match unusable_authority(&bytes) {
+        None => Ok(bytes),
+        Some(why) => Err(wrong(format!("{}: {why}", path.display()))),
     });
     judged.map_err(|(message, help)| scope.error(Code::Certificate, file.span(), message, help)).ok()
+}
+
+/// Why TLS could not trust what these certificates sign.
+fn unusable_authority(pem: &[u8]) -> Option<String> {
+    let mut trusted = RootCertStore::empty();
+    for (index, certificate) in CertificateDer::pem_slice_iter(pem).enumerate() {
+        let number = index.saturating_add(1);
+        match certificate.map(|certificate| trusted.add(certificate)) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Some(format!("certificate {number} is no authority's: {error}")),
+            Err(error) => return Some(format!("certificate {number} is not PEM: {error}")),
+        }
+    }
+    trusted.is_empty().then(|| String::from("there is no certificate in PEM here"))
 }

@@ -33,3 +33,18 @@ fn a_secret_that_others_may_read_is_warned_of() {
         assert_eq!(warned(key), 0, "{key}");
     }
 }
+
+#[test]
+fn tl15_every_authority_of_a_server_is_a_certificate() {
+    let ground = Ground::new();
+    let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let good = std::fs::read_to_string(ground.path("certs/server.pem")).unwrap();
+    let servers = "[\"wss://chat.internal\"]\nauthorities = \"../certs/authorities.pem\"";
+    ground.write("policies/chat.toml", POLICY.replace("[\"ws://10.0.0.11:9001\", \"ws://10.0.0.12:9001\"]", servers));
+    for (pem, loads) in [(good.clone(), true), (String::from(garbage), false), (good + garbage, false)] {
+        ground.write("certs/authorities.pem", pem);
+        let told = ground.load().err().map(|told| told.to_string());
+        assert_eq!(told.is_none(), loads, "{told:?}");
+        assert!(told.is_none_or(|told| told.contains("authorities.pem")));
+    }
+}
