@@ -112,10 +112,32 @@ fn tls(at: &At<RawListener>, scope: &mut Scope<'_>, around: &Surroundings<'_>) -
     let tls13_only = scope.or("tls_min", &raw.tls_min, false);
     let unknown_name = scope.or("unknown_name", &raw.unknown_name, UnknownName::Refuse);
     let named = raw.certificates.iter().take(MOST_CERTIFICATES).enumerate();
-    let certificates = named
-        .filter_map(|(index, at)| certificate(at, &mut scope.table(format!("certificates[{index}]")), around))
-        .collect();
+    let mut certificates = Vec::new();
+    for (index, at) in named {
+        let built = certificate(at, &mut scope.table(format!("certificates[{index}]")), around);
+        if let Some(one) = built {
+            never_shown(&one, &certificates, at, scope);
+            certificates.push(one);
+        }
+    }
     Some(TlsConfig { certificates, tls13_only, unknown_name })
+}
+
+/// Of two certificates with the same name a client is shown the earlier.
+fn never_shown(
+    later: &CertificateSource,
+    earlier: &[CertificateSource],
+    at: &At<RawCertificate>,
+    scope: &mut Scope<'_>,
+) {
+    for name in &later.loaded.names {
+        if let Some(shown) = earlier.iter().find(|one| one.loaded.names.contains(name)) {
+            let message = format!("{}: this certificate is never shown for `{name}`", later.chain.display());
+            let help =
+                format!("{} stands before it and has that name too: take one of them out", shown.chain.display());
+            scope.warning(Code::Certificate, at.span(), message, help);
+        }
+    }
 }
 
 fn certificate(at: &At<RawCertificate>, scope: &mut Scope<'_>, around: &Surroundings<'_>) -> Option<CertificateSource> {

@@ -48,3 +48,16 @@ fn tl15_every_authority_of_a_server_is_a_certificate() {
         assert!(told.is_none_or(|told| told.contains("authorities.pem")));
     }
 }
+
+#[test]
+fn a_certificate_that_is_never_shown_is_warned_of() {
+    let ground = Ground::new();
+    let both = "certificates = [{ chain = \"certs/later.pem\", key = { file = \"certs/later.key\" } }, ";
+    ground.certificate("later", &["chat.example.com", "other.example.com"]);
+    ground.write("gateway.toml", GATEWAY.replace("certificates = [", both));
+    let (_, warnings) = ground.load().unwrap();
+    let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
+    assert!(warning.message.contains("server.pem") && warning.message.contains("`chat.example.com`"), "{warning:?}");
+    ground.certificate("later", &["other.example.com"]);
+    assert_eq!(ground.load().unwrap().1, []);
+}
