@@ -108,6 +108,7 @@ const POLICY_ROWS: &[Row] = &[
         Code::Danger,
         "danger_ambient_wildcard",
     ),
+    ("OR02 shared by files", "https://app.example.com", "file://", Code::Danger, "danger_ambient_wildcard"),
     ("reason too short", "missing = \"cookieless\"", "danger_wildcard_origin = \"ok\"", Code::WrongValue, "at least 8"),
     (
         "danger for nothing",

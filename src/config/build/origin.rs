@@ -34,8 +34,7 @@ pub(super) fn build(raw: &RawPolicy, scope: &mut Scope<'_>, auth: &[Auth], upstr
             wild = Some(span);
             continue;
         }
-        // Any page in the world can frame itself to be `null`.
-        if origin.contains('*') || origin == "null" {
+        if origin.contains('*') || is_shared(&origin) {
             wild = wild.or(Some(span.clone()));
         }
         if let Err(error) = rules.allow.insert(&origin) {
@@ -62,6 +61,12 @@ pub(super) fn build(raw: &RawPolicy, scope: &mut Scope<'_>, auth: &[Auth], upstr
     rules
 }
 
+/// Whether pages that have nothing to do with each other send this origin: any page in the world can frame itself to be
+/// `null`, and an origin without a host is that of every file.
+fn is_shared(origin: &str) -> bool {
+    origin == "null" || origin.ends_with("://")
+}
+
 fn judge_ambient(
     wild: Option<Range<usize>>,
     ambient: Option<String>,
@@ -77,7 +82,7 @@ fn judge_ambient(
             scope.error(Code::Danger, span, message, help);
         }
         (wild, ambient, true) if wild.is_none() || ambient.is_none() => {
-            let message = "no wildcard and no `null` meets an ambient credential here";
+            let message = "no wildcard, `null` or `file://` meets an ambient credential here";
             scope.error(Code::OutOfPlace, key.unwrap_or_default(), message, "take danger_ambient_wildcard out");
         }
         _ => {}
