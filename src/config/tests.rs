@@ -68,6 +68,8 @@ const GATEWAY_ROWS: &[Row] = &[
     ("AU29 no keys", "[\"certs/login-a.pem\", \"certs/login-b.pem\"]", "[]", Code::MissingKey, "without a key"),
     ("AU29 no algorithm", "[\"ES256\"]", "[]", Code::MissingKey, "ES256"),
     ("algorithm none", "[\"ES256\"]", "[\"none\"]", Code::WrongValue, "ES256"),
+    ("issuer like a token file", "[issuer.login]", "[issuer.\"tokens:chat\"]", Code::WrongValue, "without `/` and `:`"),
+    ("issuer with a slash", "[issuer.login]", "[issuer.\"a/b\"]", Code::WrongValue, "without `/` and `:`"),
     (
         "AU29 short secret",
         "[\"ES256\"]\nkeys       = [",

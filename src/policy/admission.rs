@@ -34,7 +34,7 @@ pub enum Principal {
 }
 
 impl Principal {
-    /// `issuer/subject`; `None` where nobody was proved here.
+    /// `issuer/subject`, where no issuer holds a `/`; `None` where nobody was proved here.
     pub fn name(&self) -> Option<String> {
         match self {
             Self::Verified(verified) => Some(format!("{}/{}", verified.issuer, verified.subject)),
@@ -54,7 +54,8 @@ impl Principal {
 /// What a verified token says. Only this module makes one.
 #[derive(Clone, Debug)]
 pub struct Verified {
-    /// The issuer's name in gateway.toml, or the token file's stem: subjects of two issuers are two people.
+    /// The issuer's name in gateway.toml, which holds no `:`, or `tokens:` and the token file's stem: subjects of two
+    /// issuers are two people.
     pub issuer: Arc<str>,
     /// The subject, at most 256 bytes, without control characters.
     pub subject: String,
@@ -191,7 +192,7 @@ fn judge_token(token: &Secret<String>, rules: &TokenRules, keys: &Keys, now: Uni
     let row = table.find(token.expose(), now)?;
     let stem = rules.tokens.file_stem().unwrap_or_default().to_string_lossy();
     Ok(Verified {
-        issuer: Arc::from(stem.as_ref()),
+        issuer: Arc::from(format!("tokens:{stem}")),
         subject: row.subject.clone(),
         session_until: row.session_until,
         claims: Map::from_iter([(String::from("sub"), Value::from(row.subject.as_str()))]),

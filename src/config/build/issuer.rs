@@ -19,6 +19,10 @@ const MOST_SOURCES: usize = 64;
 /// Builds one issuer; `None` where something that it needs is missing.
 pub(super) fn build(name: &str, at: &At<RawIssuer>, scope: &mut Scope<'_>) -> Option<IssuerConfig> {
     let raw = at.get();
+    if name.contains(['/', ':']) {
+        let help = "name it without `/` and `:`: logs call a person issuer/subject, and a token file tokens:FILE";
+        scope.error(Code::WrongValue, at.span(), format!("`{name}` is no issuer's name"), help);
+    }
     let iss = scope.required("iss", &raw.iss, Some(at.span()), "write the exact `iss` claim of its tokens");
     let mut algorithms = Vec::new();
     for (word, span) in scope.list("algorithms", &raw.algorithms, MOST_ALGORITHMS) {

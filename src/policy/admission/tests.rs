@@ -142,7 +142,7 @@ fn any_one_of_several_ways_is_enough() {
     let word = format!("token={WORD}");
     assert_eq!(bench.told(&both, Some(&in_query), &[]), "login/alice");
     assert_eq!(bench.told(&both, None, &[("authorization", &in_header)]), "login/alice");
-    assert_eq!(bench.told(&both, Some(&word), &[]), "chat/bob");
+    assert_eq!(bench.told(&both, Some(&word), &[]), "tokens:chat/bob");
     assert_eq!(bench.told(&both, Some(&word), &[("authorization", &in_header)]), "credential_ambiguous");
     let elsewhere = [Auth::Jwt(jwt_rule(&["authorization"])), token_rule("policies/chat.tokens")];
     assert_eq!(bench.told(&elsewhere, Some(&in_query), &[]), "token_unknown", "a JWT where only words may stand");
