@@ -4,6 +4,7 @@
 //! if it is bad, even where `by = "backend"` or `by = "none"` would let in somebody without any: a wrong key is no reason
 //! to stop looking at keys.
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -52,7 +53,7 @@ impl Principal {
 }
 
 /// What a verified token says. Only this module makes one.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Verified {
     /// The issuer's name in gateway.toml, which holds no `:`, or `tokens:` and the token file's stem: subjects of two
     /// issuers are two people.
@@ -66,6 +67,17 @@ pub struct Verified {
     /// The token itself, for `credential = "authorization"`.
     pub token: Secret<String>,
     _witness: Witness,
+}
+
+impl fmt::Debug for Verified {
+    /// Claims are a person's, and the token is a secret: they are not shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verified")
+            .field("issuer", &self.issuer)
+            .field("subject", &self.subject)
+            .field("session_until", &self.session_until)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A handshake that may come in. Only [`authorize`] makes one: each field is a witness of its check.

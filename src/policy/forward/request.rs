@@ -48,12 +48,12 @@ pub struct UpstreamRequest {
 }
 
 impl fmt::Debug for UpstreamRequest {
-    /// The head may hold cookies and tokens: only its length is shown.
+    /// The head may hold cookies and tokens, and so may an offer: only their lengths are shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UpstreamRequest")
             .field("bytes", &self.bytes.len())
-            .field("offered_subprotocols", &self.offered_subprotocols)
-            .field("offered_extensions", &self.offered_extensions)
+            .field("offered_subprotocols", &self.offered_subprotocols.len())
+            .field("offered_extensions", &self.offered_extensions.len())
             .finish()
     }
 }

@@ -6,12 +6,19 @@
 use std::fmt;
 
 /// A canonical request target.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Target {
     /// The path, as sent.
     pub path: String,
     /// The query, as sent, without its `?`.
     pub query: Option<String>,
+}
+
+impl fmt::Debug for Target {
+    /// The query may hold a token: it is not shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 /// Why a request target is not accepted.

@@ -4,8 +4,12 @@ use serde_json::Map;
 use super::*;
 use crate::policy::Policy;
 use crate::policy::admission::tests::{admission, policy};
+use crate::policy::auth::algorithm::Algorithm;
+use crate::policy::auth::fixtures::{CLAIMS, NOW, Signer, rules};
+use crate::policy::auth::jwt;
 use crate::policy::credential::tests::handshake;
 use crate::ws::head::Headers;
+use crate::ws::opening::Target;
 
 const ID: [u8; 16] = [7; 16];
 
@@ -34,6 +38,35 @@ fn plain(change: impl FnOnce(&mut Policy)) -> Policy {
 
 fn forwarded(fields: &[(&str, &str)], change: impl FnOnce(&mut Policy)) -> Vec<String> {
     lines(&admission(handshake(None, fields), plain(change), None, None))
+}
+
+/// What a client may have put a token into is in no Debug of what the gate works with.
+#[test]
+fn au22_no_debug_shows_what_a_client_brought() {
+    const CANARY: &str = "CANARY-5fd1";
+    let query = format!("token={CANARY}");
+    let offer = format!("chat.v2, other, {CANARY}");
+    let fields = [("sec-websocket-protocol", offer.as_str()), ("cookie", CANARY), ("x-any", CANARY)];
+    let opening = handshake(Some(&query), &fields);
+    let signer = Signer::new(Algorithm::Hs256);
+    let token = signer.token(&CLAIMS.replace("{", &format!("{{\"email\":\"{CANARY}\",")));
+    let proof = jwt::verify(&token, &rules(), &signer.issuer(), NOW).unwrap();
+    let target = Target::parse(&format!("/chat?{query}")).unwrap();
+    let admission = admission(opening.clone(), plain(|_| {}), Some(proof.claims.clone()), None);
+    let request = written(&admission).unwrap();
+    assert!(request.offered_subprotocols.iter().any(|one| one == CANARY), "the canary sits where it should");
+    let shown = [
+        format!("{target:?}"),
+        format!("{opening:?}"),
+        format!("{proof:?}"),
+        format!("{:?}", admission.principal),
+        format!("{admission:?}"),
+        format!("{request:?}"),
+    ];
+    for text in &shown {
+        assert!(!text.contains(CANARY), "{text}");
+    }
+    assert!(shown.iter().filter(|text| text.contains("alice")).count() >= 3, "who it is may be seen: {shown:?}");
 }
 
 #[test]
