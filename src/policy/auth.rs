@@ -55,7 +55,8 @@ pub struct JwtRules {
     pub typ: Option<String>,
     /// How far clocks may differ.
     pub leeway: Duration,
-    /// The longest life (`exp` - `iat`) a token may have.
+    /// The longest life a token may have: from `iat`, or `nbf` where there is no `iat`, or its first use where there is
+    /// neither, to `exp`.
     pub max_life: Duration,
 }
 

@@ -123,7 +123,8 @@ pub struct RawAuth {
     pub typ: Key<Text>,
     /// jwt: how far clocks may differ, at most "5m". Default: "5s".
     pub leeway: Key<Time>,
-    /// jwt: the longest life a token may have. Default: "24h".
+    /// jwt: the longest life a token may have: from `iat`, else from `nbf`, else from the handshake, to `exp`.
+    /// Default: "24h".
     pub max_life: Key<Time>,
     /// jwt: why tokens may live longer than 24 hours.
     pub danger_long_tokens: Key<Why>,

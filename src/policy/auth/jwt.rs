@@ -161,7 +161,7 @@ fn judge_times(claims: &Map<String, Value>, rules: &JwtRules, now: UnixSeconds) 
             return Err(Refusal::new(Reason::TokenNotYetValid).with_detail(name));
         }
     }
-    if expires.saturating_since(issued.unwrap_or(now)) > rules.max_life {
+    if expires.saturating_since(issued.or(not_before).unwrap_or(now)) > rules.max_life {
         return Err(Reason::TokenLifeTooLong.into());
     }
     Ok(session_until)

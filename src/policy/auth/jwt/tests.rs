@@ -272,6 +272,9 @@ fn au11_to_au16_claims_are_judged_one_by_one() {
         ("AU13", iat, r#""iat":1799997000"#, Ok(())),
         ("AU13", &format!("{iat},{exp}"), r#""exp":1800003601"#, Err(TokenLifeTooLong)),
         ("AU13", &format!("{iat},{exp}"), r#""exp":1800003600"#, Ok(())),
+        ("AU13", iat, r#""nbf":1799996999"#, Err(TokenLifeTooLong)),
+        ("AU13", iat, r#""nbf":1799997000"#, Ok(())),
+        ("AU13", iat, r#""iat":1799999990,"nbf":1799996999"#, Ok(())),
         ("AU14", iss, r#""x":0"#, Err(TokenClaimInvalid)),
         ("AU14", iss, r#""iss":7"#, Err(TokenClaimInvalid)),
         ("AU14", iss, r#""iss":["https://login.example.com"]"#, Err(TokenClaimInvalid)),
@@ -304,7 +307,7 @@ fn au11_to_au16_claims_are_judged_one_by_one() {
         assert_eq!(judged(&signer.token(&claims(from, to)), &issuer, &rules()), *expected, "{id} {to}");
         ran += 1;
     }
-    assert_eq!(ran, 48);
+    assert_eq!(ran, 51);
     assert_eq!(judged(&signer.token(CLAIMS), &issuer, &rules()), Ok(()));
 }
 
