@@ -184,12 +184,11 @@ fn judge_server_name(host: &str, transport: &Transport) -> Result<(), Refusal> {
 }
 
 fn ambient_credential(headers: &Headers, transport: &Transport) -> AmbientCredential {
-    let browser_scheme = |value: &str| {
-        let scheme = value.split([' ', '\t']).next().unwrap_or_default();
-        ["basic", "digest", "negotiate", "ntlm"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
-    };
-    let carried =
-        transport.client_certificate || headers.has("cookie") || headers.all("authorization").any(browser_scheme);
+    // Browsers answer challenges of several schemes by themselves; a bearer token is put there by a program.
+    let is_bearer =
+        |value: &str| value.split_once(' ').is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let scheme = headers.all("authorization").any(|value| !is_bearer(value));
+    let carried = transport.client_certificate || headers.has("cookie") || scheme;
     if carried { AmbientCredential::Carried } else { AmbientCredential::None }
 }
 

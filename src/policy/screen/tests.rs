@@ -137,6 +137,10 @@ fn one_wrong_fact_is_screened_out() {
         ("OR01", no_origin().with("Authorization", "Basic dTpw"), Some(Reason::OriginMissing)),
         ("OR01", no_origin().with("Authorization", "bAsIc dTpw"), Some(Reason::OriginMissing)),
         ("OR01", no_origin().with("Authorization", "Negotiate x"), Some(Reason::OriginMissing)),
+        ("OR01", no_origin().with("Authorization", "HOBA x"), Some(Reason::OriginMissing)),
+        ("OR01", no_origin().with("Authorization", "Bearerx"), Some(Reason::OriginMissing)),
+        ("OR01", no_origin().with("Authorization", ""), Some(Reason::OriginMissing)),
+        ("OR01 twin", no_origin().with("Authorization", "bearer x"), None),
         ("OR01 twin", no_origin().with("Authorization", "Bearer x"), None),
         ("OR01", transport(|it| it.client_certificate = true), Some(Reason::OriginMissing)),
         (
@@ -164,7 +168,7 @@ fn one_wrong_fact_is_screened_out() {
     for (id, arrival, expected) in &cases {
         assert_eq!(arrival.reason(&policies), *expected, "{id} {} {:?}", arrival.host, arrival.fields);
     }
-    assert_eq!(cases.len(), 27);
+    assert_eq!(cases.len(), 31);
 }
 
 #[test]
