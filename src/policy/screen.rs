@@ -1,6 +1,7 @@
 //! The screen: host, path, network, Origin and subprotocol, before any credential is looked at.
 //!
-//! Every lookup is by hash, so what a handshake costs does not depend on how much an operator has listed.
+//! Hosts, paths and origins are looked up by hash, so what a handshake costs does not depend on how many an operator has
+//! listed; a policy's networks are gone through one by one.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -41,6 +42,17 @@ struct Paths {
     below: HashMap<String, Arc<Policy>>,
     /// The most slashes in a prefix of `below`: deeper folders of a request need not be looked up.
     depth: usize,
+    /// Whose the paths of `exact` are, folded.
+    folded_exact: HashMap<String, Owner>,
+    /// Whose the folders of `below` are, folded, with the slash at their end.
+    folded_below: HashMap<String, Owner>,
+}
+
+/// Whose a folded path is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Owner {
+    One(PolicyName),
+    Several,
 }
 
 /// Two policies claim the same path of the same host.
@@ -92,12 +104,8 @@ impl PolicySet {
         self.policies.iter()
     }
 
-    /// The policy that serves this path of this host (lower case, without port): the exact host before the wildcard,
-    /// the exact path before the longest folder. A host that is served exactly leaves nothing to a wildcard.
-    pub fn find(&self, host: &str, path: &str) -> Option<&Arc<Policy>> {
-        self.host(host)?.find(path)
-    }
-
+    /// The policies of a host (lower case, without port): the exact one before the wildcard. A host that is served
+    /// exactly leaves nothing to a wildcard.
     fn host(&self, host: &str) -> Option<&Paths> {
         let under = || host.split_once('.').and_then(|(_label, name)| self.one_label_under.get(name));
         self.exact.get(host).or_else(under)
@@ -114,17 +122,52 @@ impl Paths {
         if claimed.name != policy.name {
             return Err(claimed.name.clone());
         }
-        if let PathPattern::Below(folder) = path {
-            self.depth = self.depth.max(folder.matches('/').count());
+        let (owners, folded) = match path {
+            PathPattern::Exact(path) => (&mut self.folded_exact, folded(path)),
+            PathPattern::Below(folder) => {
+                self.depth = self.depth.max(folder.matches('/').count());
+                (&mut self.folded_below, folded(folder) + "/")
+            }
+        };
+        let owner = Owner::One(policy.name.clone());
+        let told = owners.entry(folded).or_insert_with(|| owner.clone());
+        if *told != owner {
+            *told = Owner::Several;
         }
         Ok(())
     }
 
+    /// The policy that serves this path: the exact path before the longest folder.
     fn find(&self, path: &str) -> Option<&Arc<Policy>> {
-        let folders = path.match_indices('/').take(self.depth).filter_map(|(slash, _)| path.get(..=slash));
-        let longest = || folders.filter_map(|folder| self.below.get(folder)).last();
+        let longest = || {
+            let folders = self.folders(path).filter_map(|folder| self.below.get_key_value(folder));
+            folders.last().filter(|(folder, policy)| !self.is_anothers(path, folder, policy)).map(|(_, policy)| policy)
+        };
         self.exact.get(path).or_else(longest)
     }
+
+    /// The folders above a path, outermost first, as far as any pattern goes.
+    fn folders<'p>(&self, path: &'p str) -> impl Iterator<Item = &'p str> {
+        path.match_indices('/').take(self.depth).filter_map(|(slash, _)| path.get(..=slash))
+    }
+
+    /// Whether a path that falls to `policy` by its `folder` is, but for letter case and a slash at its end, a nearer
+    /// one of another policy. Many services see no difference there, so a strict policy could be passed by.
+    fn is_anothers(&self, path: &str, folder: &str, policy: &Policy) -> bool {
+        let of_another = |owner: &Owner| *owner != Owner::One(policy.name.clone());
+        let mut folded = folded(path);
+        if let Some(owner) = self.folded_exact.get(&folded) {
+            return of_another(owner);
+        }
+        folded.push('/');
+        let nearer = self.folders(&folded).filter(|other| other.len() > folder.len());
+        nearer.filter_map(|folder| self.folded_below.get(folder)).last().is_some_and(of_another)
+    }
+}
+
+/// A path in ASCII lower case, without the slash at its end.
+fn folded(path: &str) -> String {
+    path.strip_suffix('/').unwrap_or(path).to_ascii_lowercase()
 }
 
 /// A handshake that may be asked for its credential. Only [`screen`] makes one.

@@ -53,6 +53,10 @@ fn set(policies: Vec<Policy>) -> Result<PolicySet, Overlap> {
     PolicySet::new(policies.into_iter().map(Arc::new).collect())
 }
 
+fn find<'p>(policies: &'p PolicySet, host: &str, path: &str) -> Option<&'p Arc<Policy>> {
+    policies.host(host)?.find(path)
+}
+
 /// An honest handshake, as a client and as the transport see it; a case changes one fact.
 struct Arrival {
     host: &'static str,
@@ -205,10 +209,10 @@ fn the_most_specific_route_wins() {
     let cases = [
         ("chat.example.com", "/chat", Some("exact")),
         ("chat.example.com", "/a/b", Some("exact")),
-        ("chat.example.com", "/a/b/", Some("folder")),
-        ("chat.example.com", "/chat/", Some("folder")),
+        ("chat.example.com", "/a/b/", None),
+        ("chat.example.com", "/chat/", None),
         ("chat.example.com", "/chat/x", Some("folder")),
-        ("chat.example.com", "/chat/rooms", Some("folder")),
+        ("chat.example.com", "/chat/rooms", None),
         ("chat.example.com", "/chat/rooms/", Some("deeper")),
         ("chat.example.com", "/chat/rooms/1/2", Some("deeper")),
         ("chat.example.com", "/chatter", None),
@@ -223,10 +227,46 @@ fn the_most_specific_route_wins() {
         ("localhost", "/", None),
     ];
     for (host, path, expected) in cases {
-        let found = policies.find(host, path).map(|policy| policy.name.as_str());
+        let found = find(&policies, host, path).map(|policy| policy.name.as_str());
         assert_eq!(found, expected, "{host}{path}");
     }
     assert_eq!(policies.iter().count(), 5);
+}
+
+/// A service often reads `/ADMIN` and `/admin/` as `/admin`: neither slips past a strict policy to a lax one.
+#[test]
+fn hs18_no_other_spelling_of_a_path_falls_to_another_policy() {
+    let cases: &[(&[&str], &[&str], &str, Option<&str>)] = &[
+        (&["/admin"], &["/*"], "/admin", Some("strict")),
+        (&["/admin"], &["/*"], "/ADMIN", None),
+        (&["/admin"], &["/*"], "/admin/", None),
+        (&["/admin"], &["/*"], "/Admin/", None),
+        (&["/admin"], &["/*"], "/admin/x", Some("lax")),
+        (&["/admin"], &["/*"], "/admins", Some("lax")),
+        (&["/admin/"], &["/*"], "/admin", None),
+        (&["/admin/*"], &["/*"], "/admin/x", Some("strict")),
+        (&["/admin/*"], &["/*"], "/aDmin/x", None),
+        (&["/admin/*"], &["/*"], "/ADMIN/", None),
+        (&["/admin/*"], &["/*"], "/admin", None),
+        (&["/admin/*"], &["/*"], "/", Some("lax")),
+        (&["/admin/*"], &["/*"], "/other", Some("lax")),
+        (&["/admin/*"], &["/*", "/admin/public/*"], "/admin/public/x", Some("lax")),
+        (&["/admin/*"], &["/*", "/admin/public/*"], "/ADMIN/public/x", Some("lax")),
+        (&["/admin/*"], &["/*", "/ADMIN/*"], "/ADMIN/x", Some("lax")),
+        (&["/admin/*"], &["/*", "/ADMIN/*"], "/Admin/x", None),
+        (&["/admin"], &["/*", "/ADMIN"], "/ADMIN", Some("lax")),
+        (&["/admin"], &["/*", "/ADMIN"], "/Admin", None),
+        (&["/admin", "/*"], &["/lax"], "/ADMIN", Some("strict")),
+    ];
+    for (strict, lax, path, expected) in cases {
+        for order in [[("strict", strict), ("lax", lax)], [("lax", lax), ("strict", strict)]] {
+            let both = order.map(|(name, paths)| policy(name, &["chat.example.com"], paths));
+            let policies = set(both.into()).unwrap();
+            let found = find(&policies, "chat.example.com", path).map(|policy| policy.name.as_str());
+            assert_eq!(found, *expected, "{path} of {strict:?} and {lax:?}");
+        }
+    }
+    assert_eq!(cases.len(), 20);
 }
 
 #[test]
@@ -235,9 +275,9 @@ fn or21_a_route_is_found_alike_among_any_number() {
         let hosts: Vec<String> = (0..size).map(|number| format!("host-{number}.example.com")).collect();
         let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
         let policies = set(vec![policy("many", &hosts, &["/chat"])]).unwrap();
-        assert!(policies.find("host-0.example.com", "/chat").is_some());
+        assert!(find(&policies, "host-0.example.com", "/chat").is_some());
         for host in ["HOST-0.example.com", "host-0.example.com.", "host-0", "host-10000.example.com"] {
-            assert!(policies.find(host, "/chat").is_none(), "{host} among {size}");
+            assert!(find(&policies, host, "/chat").is_none(), "{host} among {size}");
         }
     }
 }
