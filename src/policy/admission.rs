@@ -178,13 +178,15 @@ fn judge(
     Err(furthest)
 }
 
-/// How far a credential came before it was refused. A verified token's refusal says more than an unknown token's; that
-/// keys were unavailable says that an unverified one might have passed.
+/// How far a credential came before it was refused, in the order in which [`jwt::verify`] judges; a claim may be invalid
+/// at each step and counts as the first. A verified token's refusal says more than an unknown token's; that keys were
+/// unavailable says that an unverified one might have passed.
 fn progress(reason: Reason) -> u8 {
     match reason {
-        Reason::ClaimRequired => 5,
+        Reason::ClaimRequired => 6,
+        Reason::TokenAudience => 5,
         Reason::TokenExpired | Reason::TokenNotYetValid | Reason::TokenLifeTooLong => 4,
-        Reason::TokenIssuer | Reason::TokenAudience | Reason::TokenClaimInvalid => 3,
+        Reason::TokenIssuer | Reason::TokenClaimInvalid => 3,
         Reason::KeysUnavailable => 2,
         Reason::CredentialMissing => 0,
         _ => 1,

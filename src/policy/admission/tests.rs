@@ -191,6 +191,7 @@ fn the_refusal_is_that_of_the_rule_that_came_furthest() {
         Auth::Jwt(rules)
     };
     let other_audience = || jwt(|rules| rules.audience = vec![String::from("mail")]);
+    let short_life = || jwt(|rules| rules.max_life = Duration::from_secs(1));
     let no_keys = || jwt(|rules| rules.issuer = Arc::from("unread"));
     let strict = || jwt(|rules| rules.require.iter_mut().for_each(|rule| rule.any_of = vec![String::from("admin")]));
     let token = format!("token={}", bench.signer.token(CLAIMS));
@@ -199,6 +200,8 @@ fn the_refusal_is_that_of_the_rule_that_came_furthest() {
         (vec![other_audience()], &token, "token_audience"),
         (vec![other_audience(), strict()], &token, "claim_required"),
         (vec![strict(), other_audience(), token_rule("empty.tokens")], &token, "claim_required"),
+        (vec![short_life(), other_audience()], &token, "token_audience"),
+        (vec![other_audience(), short_life()], &token, "token_audience"),
         (vec![no_keys()], &token, "keys_unavailable"),
         (vec![token_rule("empty.tokens"), no_keys()], &token, "keys_unavailable"),
         (vec![no_keys(), other_audience()], &token, "token_audience"),
@@ -211,7 +214,7 @@ fn the_refusal_is_that_of_the_rule_that_came_furthest() {
     for (auth, query, expected) in &cases {
         assert_eq!(bench.told(auth, Some(query), &[]), *expected);
     }
-    assert_eq!(cases.len(), 11);
+    assert_eq!(cases.len(), 13);
 }
 
 #[test]
