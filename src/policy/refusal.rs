@@ -142,7 +142,7 @@ reasons! {
     OriginMissing = "origin_missing" => Status(403),
     /// The Origin is not in the policy's list.
     OriginNotAllowed = "origin_not_allowed" => Status(403),
-    /// The browser said that this is not a WebSocket request of a page (Sec-Fetch-Mode), or one across sites.
+    /// The browser said that this is not a WebSocket request of a page (Sec-Fetch-Mode).
     FetchMetadata = "fetch_metadata" => Status(403),
     /// None of the offered subprotocols is in the policy's list.
     SubprotocolNotAllowed = "subprotocol_not_allowed" => Status(403),

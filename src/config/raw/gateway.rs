@@ -95,7 +95,7 @@ pub struct RawCapacity {
     pub sessions: Key<CountOrAuto>,
     /// Connections that are not yet admitted. Default: 2048.
     pub pending: Key<Count>,
-    /// TLS handshakes at a time. Default: 256.
+    /// TLS handshakes computed at a time; "auto" is half as many as worker threads. Default: "auto".
     pub tls_handshakes: Key<CountOrAuto>,
     /// Sessions admitted. Default: "500/s burst 2000".
     pub admissions: Key<Pace>,
@@ -173,7 +173,7 @@ pub struct RawIssuer {
     pub iss: Key<Text>,
     /// JWS algorithms (RFC 7518 section 3.1); each key is bound to one.
     pub algorithms: List<Text>,
-    /// Files (PEM, or `.jwks`/`.json`), or `{ file = "..." }`, or `{ env = "...", encoding = "base64" }`.
+    /// Files (a public key in PEM, a key set or a secret: the content tells), or `{ file = "..." }`, or `{ env = "...", encoding = "base64" }`.
     pub keys: Option<At<Vec<At<TextOr<RawKey>>>>>,
 }
 
