@@ -28,9 +28,6 @@ macro_rules! codes {
         }
 
         impl Code {
-            /// Every code, in the order of the table.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
-
             /// The stable word for it.
             pub fn as_str(self) -> &'static str {
                 match self {

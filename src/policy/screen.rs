@@ -269,13 +269,8 @@ fn judge_subprotocols(offered: Vec<String>, listed: &[String], auth: &[Auth]) ->
 
 /// Whether the policy reads the next offered subprotocol as a token.
 fn is_marker(name: &str, auth: &[Auth]) -> bool {
-    let carries =
-        |from: &[Carrier]| from.iter().any(|carrier| matches!(carrier, Carrier::Subprotocol(it) if it == name));
-    auth.iter().any(|auth| match auth {
-        Auth::Jwt(rules) => carries(&rules.from),
-        Auth::Token(rules) => carries(&rules.from),
-        Auth::Backend | Auth::Open => false,
-    })
+    let marks = |carrier: &Carrier| matches!(carrier, Carrier::Subprotocol(marker) if marker == name);
+    auth.iter().flat_map(Auth::from).any(marks)
 }
 
 #[cfg(test)]

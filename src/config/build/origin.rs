@@ -91,11 +91,7 @@ fn judge_ambient(
 
 /// What a browser sends by itself and this policy, or the service behind it, takes for a credential.
 fn ambient(auth: &[Auth], upstream: &Upstream) -> Option<String> {
-    let carriers = auth.iter().flat_map(|way| match way {
-        Auth::Jwt(rules) => rules.from.as_slice(),
-        Auth::Token(rules) => rules.from.as_slice(),
-        Auth::Backend | Auth::Open => &[],
-    });
+    let carriers = auth.iter().flat_map(Auth::from);
     let mut cookies = carriers.filter_map(|carrier| match carrier {
         Carrier::Cookie(name) => Some(format!("the cookie `{name}`")),
         _ => None,

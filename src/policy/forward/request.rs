@@ -15,6 +15,7 @@ use crate::policy::auth::claims::claim_at;
 use crate::policy::credential::{Carrier, cookies_of_line, subprotocols_without_token};
 use crate::policy::{Reason, Refusal};
 use crate::session::rules::Extensions;
+use crate::ws::head::is_token;
 use crate::ws::opening::{OpeningHandshake, WebSocketKey};
 
 #[cfg(test)]
@@ -289,9 +290,8 @@ impl Head {
 
     /// One field (RFC 9110 section 5): a token as name; visible ASCII, space and tab as value.
     fn field(&mut self, name: &str, value: &str) -> Result<(), Refusal> {
-        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         let is_value = |byte: u8| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\t');
-        if name.is_empty() || !name.bytes().all(is_token) || !value.bytes().all(is_value) {
+        if !is_token(name) || !value.bytes().all(is_value) {
             return Err(Refusal::new(Reason::Internal).with_detail(format!("a field {name} that cannot be written")));
         }
         self.0.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
