@@ -12,16 +12,14 @@ use clap::Args;
 
 use super::{Exit, complain, environment, unix_now};
 use crate::config;
+use crate::config::described::{Description, Gate};
 use crate::peer::ClientAddr;
-use crate::policy::admission::authorize;
+use crate::policy::Reason;
 use crate::policy::credential::Carrier;
 use crate::policy::refusal::Answer;
-use crate::policy::screen::{PolicySet, Transport, screen};
-use crate::policy::{Reason, Refusal};
+use crate::policy::screen::PolicySet;
 use crate::secret::Secret;
 use crate::session::Cause;
-use crate::ws::head::parse_request;
-use crate::ws::opening::judge_request;
 
 /// Bytes of a line of the log that are read, and of a token.
 const LINE_BYTES: u64 = 64 << 10;
@@ -143,14 +141,10 @@ fn told_of(id: &str, line: &str) -> Option<String> {
 fn judge(args: &ExplainArgs, url: &str, input: &mut dyn BufRead) -> Result<Explanation, Failure> {
     let (config, _) = config::load(&args.config, &environment, unix_now())
         .map_err(|diagnostics| Failure::Configuration(diagnostics.to_string()))?;
-    let request = describe(args, url, input).map_err(Failure::CouldNotRun)?;
+    let described = describe(args, url, input).map_err(Failure::CouldNotRun)?;
     let policies = PolicySet::new(config.policies).map_err(|error| Failure::Configuration(error.to_string()))?;
-    let transport = Transport { client: ClientAddr::new(args.client), server_name: None, client_certificate: false };
-    let judged = parse_request(request.expose().as_bytes(), &config.gateway.admission.limits)
-        .map_err(Refusal::from)
-        .and_then(|head| judge_request(head).map_err(Refusal::from))
-        .and_then(|opening| screen(opening, &transport, &policies))
-        .and_then(|screened| authorize(screened, &config.keys, unix_now()));
+    let limits = &config.gateway.admission.limits;
+    let judged = described.judge(&Gate { policies: &policies, keys: &config.keys, limits, now: unix_now() });
     Ok(match judged {
         Ok(admission) => {
             let who = admission.principal.name().unwrap_or_else(|| "nobody in particular".into());
@@ -164,39 +158,30 @@ fn judge(args: &ExplainArgs, url: &str, input: &mut dyn BufRead) -> Result<Expla
     })
 }
 
-/// The request head that the arguments describe.
-fn describe(args: &ExplainArgs, url: &str, input: &mut dyn BufRead) -> Result<Secret<String>, String> {
+/// The handshake that the arguments describe.
+fn describe(args: &ExplainArgs, url: &str, input: &mut dyn BufRead) -> Result<Description, String> {
     let rest = url.strip_prefix("wss://").or_else(|| url.strip_prefix("ws://"));
     let rest = rest.ok_or_else(|| format!("{url:?} is no ws:// or wss:// URL"))?;
-    let (host, target) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
-    let mut target = if target.is_empty() { String::from("/") } else { target.to_owned() };
-    let mut subprotocols = args.subprotocols.clone();
-    let mut fields = String::new();
-    if let (Some(carrier), Some(file)) = (&args.credential, &args.token_file) {
-        let token = read_token(file, input)?;
-        match carrier.parse::<Carrier>().map_err(|error| error.to_string())? {
-            Carrier::Authorization => fields.push_str(&format!("Authorization: Bearer {token}\r\n")),
-            Carrier::Subprotocol(marker) => subprotocols.extend([marker, token]),
-            Carrier::Cookie(name) => fields.push_str(&format!("Cookie: {name}={token}\r\n")),
-            Carrier::Query(name) => {
-                target.push(if target.contains('?') { '&' } else { '?' });
-                target.push_str(&format!("{name}={token}"));
-            }
+    let (host, path) = rest.find('/').map_or((rest, "/"), |slash| rest.split_at(slash));
+    let credential = match (&args.credential, &args.token_file) {
+        (Some(word), Some(file)) => {
+            let carrier = word.parse::<Carrier>().map_err(|error| error.to_string())?;
+            Some((carrier, read_token(file, input)?))
         }
-    }
-    if let Some(origin) = &args.origin {
-        fields.push_str(&format!("Origin: {origin}\r\n"));
-    }
-    if !subprotocols.is_empty() {
-        fields.push_str(&format!("Sec-WebSocket-Protocol: {}\r\n", subprotocols.join(", ")));
-    }
-    Ok(Secret::new(format!(
-        "GET {target} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{fields}\r\n"
-    )))
+        _ => None,
+    };
+    Ok(Description {
+        client: ClientAddr::new(args.client),
+        host: host.to_owned(),
+        path: path.to_owned(),
+        origin: args.origin.clone(),
+        cookie: None,
+        subprotocols: args.subprotocols.clone(),
+        credential,
+    })
 }
 
-fn read_token(file: &Path, input: &mut dyn BufRead) -> Result<String, String> {
+fn read_token(file: &Path, input: &mut dyn BufRead) -> Result<Secret<String>, String> {
     let mut token = String::new();
     let read = if file == Path::new("-") {
         input.take(LINE_BYTES).read_line(&mut token)
@@ -204,7 +189,7 @@ fn read_token(file: &Path, input: &mut dyn BufRead) -> Result<String, String> {
         File::open(file).and_then(|file| BufReader::new(file).take(LINE_BYTES).read_line(&mut token))
     };
     read.map_err(|error| format!("{}: {error}", file.display()))?;
-    Ok(token.trim().to_owned())
+    Ok(Secret::new(token.trim().to_owned()))
 }
 
 #[cfg(test)]

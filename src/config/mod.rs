@@ -21,6 +21,7 @@ use crate::ws::head::HeadLimits;
 
 mod build;
 pub mod credentials;
+pub mod described;
 pub mod diagnostic;
 pub mod example;
 #[cfg(test)]

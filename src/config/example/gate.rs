@@ -1,5 +1,4 @@
-//! Runs examples through the gate that clients come through: the strict head, the opening handshake, `screen` and
-//! `authorize`. Credentials are made with a throwaway key that stands in every issuer's place, so no secret is needed.
+//! Runs examples through the gate that clients come through. Credentials are made with a throwaway key that stands in every issuer's place, so no secret is needed.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,19 +11,19 @@ use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use serde_json::{Map, Value, json};
 
 use super::{Config, Example};
+use crate::config::described::{self, Description};
 use crate::peer::ClientAddr;
-use crate::policy::admission::authorize;
 use crate::policy::auth::algorithm::Algorithm;
 use crate::policy::auth::key_file::from_pem;
 use crate::policy::auth::keys::{Issuer, Keys};
 use crate::policy::auth::token::{TokenTable, digest_hex};
 use crate::policy::auth::{Auth, JwtRules};
 use crate::policy::credential::Carrier;
-use crate::policy::screen::{PolicySet, Transport, screen};
+use crate::policy::screen::PolicySet;
 use crate::policy::{Policy, PolicyName, Refusal};
+use crate::secret::Secret;
 use crate::units::UnixSeconds;
-use crate::ws::head::{HeadLimits, parse_request};
-use crate::ws::opening::judge_request;
+use crate::ws::head::HeadLimits;
 
 /// What became of an example.
 #[derive(Clone, Debug)]
@@ -96,48 +95,25 @@ impl Gate {
     }
 
     fn admit(&self, example: &Example, policy: &Policy) -> Result<(), Refusal> {
-        let request = self.request(example, policy);
-        let opening = judge_request(parse_request(request.as_bytes(), &self.limits)?)?;
-        let client =
-            policy.quotas.networks.allow.first().map_or(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), |net| net.addr());
-        let transport = Transport { client: ClientAddr::new(client), server_name: None, client_certificate: false };
-        let screened = screen(opening, &transport, &self.policies)?;
-        authorize(screened, &self.keys, self.now).map(drop)
-    }
-
-    fn request(&self, example: &Example, policy: &Policy) -> String {
-        let mut path = example.path.clone();
-        let mut subprotocols = example.subprotocols.clone();
-        let mut cookies: Vec<String> = example.cookie.iter().cloned().collect();
-        let mut fields = Vec::new();
-        if let Some(carrier) = &example.credential {
-            let token = self.token(carrier, example, policy);
-            match carrier {
-                Carrier::Authorization => fields.push(format!("Authorization: Bearer {token}")),
-                Carrier::Subprotocol(marker) => drop(subprotocols.splice(0..0, [marker.clone(), token])),
-                Carrier::Cookie(name) => cookies.push(format!("{name}={token}")),
-                Carrier::Query(name) => {
-                    let joint = if path.contains('?') { '&' } else { '?' };
-                    path = format!("{path}{joint}{name}={token}");
-                }
-            }
-        }
-        fields.extend(example.origin.iter().map(|origin| format!("Origin: {origin}")));
-        if !cookies.is_empty() {
-            fields.push(format!("Cookie: {}", cookies.join("; ")));
-        }
-        if !subprotocols.is_empty() {
-            fields.push(format!("Sec-WebSocket-Protocol: {}", subprotocols.join(", ")));
-        }
-        let host = &example.host;
-        let fixed = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ZXhhbXBsZS1vZi13c2dhdA==";
-        let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
-        format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{fixed}\r\n{fields}\r\n")
+        let allowed = policy.quotas.networks.allow.first();
+        let client = allowed.map_or(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), |net| net.addr());
+        let carried = |carrier: &Carrier| (carrier.clone(), Secret::new(self.token(carrier, example, policy)));
+        let described = Description {
+            client: ClientAddr::new(client),
+            host: example.host.clone(),
+            path: example.path.clone(),
+            origin: example.origin.clone(),
+            cookie: example.cookie.clone(),
+            subprotocols: example.subprotocols.clone(),
+            credential: example.credential.as_ref().map(carried),
+        };
+        let Self { policies, keys, limits, now, .. } = self;
+        described.judge(&described::Gate { policies, keys, limits, now: *now }).map(drop)
     }
 
     /// The credential that the first way with this carrier takes; where none has it, that of the first way.
     fn token(&self, carrier: &Carrier, example: &Example, policy: &Policy) -> String {
-        let way = policy.auth.iter().find(|way| carriers(way).contains(carrier)).or(policy.auth.first());
+        let way = policy.auth.iter().find(|way| way.from().contains(carrier)).or(policy.auth.first());
         match way {
             Some(Auth::Jwt(rules)) => self.jwt(rules, &example.claims).unwrap_or_default(),
             _ => String::from(EXAMPLE_TOKEN),
@@ -164,14 +140,6 @@ impl Gate {
             ..Header::new(jsonwebtoken::Algorithm::ES256)
         };
         jsonwebtoken::encode(&header, &claims, &self.signing).ok()
-    }
-}
-
-fn carriers(way: &Auth) -> &[Carrier] {
-    match way {
-        Auth::Jwt(rules) => &rules.from,
-        Auth::Token(rules) => &rules.from,
-        Auth::Backend | Auth::Open => &[],
     }
 }
 
