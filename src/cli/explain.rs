@@ -4,7 +4,7 @@
 //! a handshake that the arguments describe. A token comes from a file or from standard input, never as an argument.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
@@ -27,8 +27,7 @@ const LINE_BYTES: u64 = 64 << 10;
 /// `wsgate explain`.
 #[derive(Args, Debug)]
 pub struct ExplainArgs {
-    /// A code, such as origin_not_allowed; or the id that a refused client was shown, with JSON log lines on standard
-    /// input
+    /// A code, such as origin_not_allowed; or the id that a refused client was shown, with the log on standard input
     #[arg(value_name = "CODE|ID", required_unless_present = "url", conflicts_with = "url")]
     what: Option<String>,
     /// Judge a handshake to this URL by the policies of --config
@@ -56,9 +55,27 @@ pub struct ExplainArgs {
 
 /// Answers on `out`. Exit code 1 means: it would be refused, or nothing is known of it.
 pub fn run(args: &ExplainArgs, input: &mut dyn BufRead, out: &mut dyn Write) -> Exit {
+    let log = if io::stdin().is_terminal() { Log::Typed } else { Log::Piped };
+    answer(args, log, input, out)
+}
+
+/// Where a log on standard input would come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Log {
+    /// From a person who types: nobody types a log.
+    Typed,
+    /// From a file or another program.
+    Piped,
+}
+
+fn answer(args: &ExplainArgs, log: Log, input: &mut dyn BufRead, out: &mut dyn Write) -> Exit {
     let answer = match (&args.url, &args.what) {
         (Some(url), _) => judge(args, url, input),
-        (None, Some(what)) => explain_code(what).map_or_else(|| find_in_log(what, input), Ok),
+        (None, Some(what)) => match explain_code(what) {
+            Some(explanation) => Ok(explanation),
+            None if log == Log::Typed && !is_id(what) => Ok(unknown(what)),
+            None => find_in_log(what, input),
+        },
         (None, None) => Err(Failure::CouldNotRun("name a code, an id, or a --url".into())),
     };
     match answer {
@@ -102,7 +119,17 @@ fn reason_text(reason: Reason) -> String {
     format!("{}: {answer}. {}", reason.code(), reason.explanation())
 }
 
-/// Finds the lines of a connection in a JSON log.
+/// Whether a text has the form of a connection's id: 32 hexadecimal digits.
+fn is_id(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn unknown(what: &str) -> Explanation {
+    let text = format!("{what}: neither a code of docs/reasons.md nor an id in the log on standard input");
+    Explanation { text, exit: Exit::Findings }
+}
+
+/// Finds the lines of a connection in a log of either form.
 fn find_in_log(id: &str, input: &mut dyn BufRead) -> Result<Explanation, Failure> {
     let mut found = Vec::new();
     let mut line = String::new();
@@ -115,15 +142,16 @@ fn find_in_log(id: &str, input: &mut dyn BufRead) -> Result<Explanation, Failure
         }
     }
     if found.is_empty() {
-        let text = format!("{id}: neither a code of docs/reasons.md nor an id in the log on standard input");
-        return Ok(Explanation { text, exit: Exit::Findings });
+        return Ok(unknown(id));
     }
     Ok(Explanation { text: found.join("\n"), exit: Exit::Well })
 }
 
 /// What a line of the log tells of the connection `id`.
 fn told_of(id: &str, line: &str) -> Option<String> {
-    let record: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).ok()?;
+    let Ok(record) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(line) else {
+        return is_sentence_of(id, line).then(|| line.trim_end().to_owned());
+    };
     let field = |name: &str| record.get(name).and_then(|value| value.as_str());
     if field("id")? != id {
         return None;
@@ -135,6 +163,12 @@ fn told_of(id: &str, line: &str) -> Option<String> {
         }
     }
     Some(text)
+}
+
+/// Whether a line for people is of the connection `id`: the id stands behind all that a client sent, which is in quotes.
+fn is_sentence_of(id: &str, line: &str) -> bool {
+    let ours = line.rsplit('"').next().unwrap_or_default();
+    ours.split_ascii_whitespace().any(|word| word.strip_prefix("id=") == Some(id))
 }
 
 /// Leads the described handshake through the gate: the same parsing, screening and proving as on the wire.
@@ -198,14 +232,18 @@ mod tests {
 
     #[test]
     fn codes_and_logged_ids_are_explained() {
+        let human = "0123456789abcdef0123456789abcdef";
         let log = "{\"ts\":\"2026-01-01T00:00:00.000Z\",\"event\":\"refused\",\"id\":\"abc\",\"reason\":\"key_invalid\"}\n\
-                   not json\n{\"id\":7}\n";
+                   not json\n{\"id\":7}\n\
+                   2026-01-01T00:00:00.000Z refused 404 path_not_served: No. path=\"/id=abcd\" id=0123456789abcdef0123456789abcdef\n";
         let cases = [
             ("origin_not_allowed", Exit::Well, "answered 403"),
             ("address_denied", Exit::Well, "closed unheard"),
             ("idle_timeout", Exit::Well, "the session ended"),
             ("abc", Exit::Well, "reason: key_invalid"),
+            (human, Exit::Well, "refused 404 path_not_served: No. path="),
             ("abd", Exit::Findings, "neither a code"),
+            ("abcd", Exit::Findings, "neither a code"),
         ];
         for (what, exit, phrase) in cases {
             let args = ExplainArgs {
@@ -219,8 +257,12 @@ mod tests {
                 client: Ipv4Addr::LOCALHOST.into(),
             };
             let mut out = Vec::new();
-            assert_eq!(run(&args, &mut log.as_bytes(), &mut out), exit, "{what}");
+            assert_eq!(answer(&args, Log::Piped, &mut log.as_bytes(), &mut out), exit, "{what}");
             assert!(String::from_utf8(out).unwrap().contains(phrase), "{what}");
+            let mut unread = log.as_bytes();
+            answer(&args, Log::Typed, &mut unread, &mut Vec::new());
+            let waits = unread.len() < log.len();
+            assert_eq!(waits, what == human, "{what}: only an id is looked for in what somebody types");
         }
     }
 }
