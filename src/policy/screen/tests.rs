@@ -236,7 +236,8 @@ fn the_most_specific_route_wins() {
 /// A service often reads `/ADMIN` and `/admin/` as `/admin`: neither slips past a strict policy to a lax one.
 #[test]
 fn hs18_no_other_spelling_of_a_path_falls_to_another_policy() {
-    let cases: &[(&[&str], &[&str], &str, Option<&str>)] = &[
+    type Case = (&'static [&'static str], &'static [&'static str], &'static str, Option<&'static str>);
+    let cases: &[Case] = &[
         (&["/admin"], &["/*"], "/admin", Some("strict")),
         (&["/admin"], &["/*"], "/ADMIN", None),
         (&["/admin"], &["/*"], "/admin/", None),
