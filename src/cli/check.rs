@@ -3,9 +3,8 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use rustix::process::{Resource, getrlimit};
-
 use super::exit::Exit;
+use super::run::file_limit;
 use crate::config::diagnostic::{Style, counted, render};
 use crate::config::material::Environment;
 use crate::config::{Config, example};
@@ -85,12 +84,6 @@ fn facts(config: &Config, now: UnixSeconds, out: &mut dyn Write) -> io::Result<(
         Some(_) => writeln!(out, "sessions: at most {sessions}"),
         None => writeln!(out, "sessions: at most {sessions} (\"auto\", from a limit of {} open files)", file_limit()),
     }
-}
-
-/// The hard limit: the gateway raises its own limit to it at start.
-fn file_limit() -> u64 {
-    const UNLIMITED: u64 = 1 << 20;
-    getrlimit(Resource::Nofile).maximum.unwrap_or(UNLIMITED).min(UNLIMITED)
 }
 
 fn dangers(config: &Config, out: &mut dyn Write) -> io::Result<()> {

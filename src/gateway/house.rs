@@ -133,7 +133,8 @@ fn tls_turns(gateway: &GatewayConfig) -> usize {
     written.unwrap_or_else(|| threads() / 2).clamp(1, Semaphore::MAX_PERMITS)
 }
 
-/// Descriptors that the process may have open.
+/// Descriptors that the process may have open; more than a million are not counted on.
 fn file_limit() -> u64 {
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::from(u32::MAX))
+    const MOST: u64 = 1 << 20;
+    getrlimit(Resource::Nofile).current.unwrap_or(MOST).min(MOST)
 }
