@@ -219,7 +219,7 @@ fn nominated_length(request: &mut Request) {
     request.set("Content-Length", "5");
 }
 
-const GRAMMAR: [Spoilt; 24] = [
+const GRAMMAR: [Spoilt; 25] = [
     ("SM12", "a folded line", |r| r.line("X-A: 1\r\n 2"), Reason::HeadMalformed),
     ("SM12", "a folded first line", |r| r.first_line(" X-A: 1"), Reason::HeadMalformed),
     ("SM12", "a space before the colon", |r| r.line("X-A : 1"), Reason::HeadMalformed),
@@ -236,6 +236,7 @@ const GRAMMAR: [Spoilt; 24] = [
     ("SM13", "one bare LF", |r| r.line("X-A: 1\nX-B: 2"), Reason::HeadMalformed),
     ("SM13", "LF CR", |r| r.line("X-A: 1\n\rX-B: 2"), Reason::HeadMalformed),
     ("H111", "a value beyond ASCII", |r| r.line(b"X-A: \xff\xfe"), Reason::HeadMalformed),
+    ("H111", "a value in UTF-8", |r| r.line("X-A: caf\u{e9}"), Reason::HeadMalformed),
     ("H111", "a Connection beyond ASCII", |r| r.set("Connection", b"Upgrade, \xff"), Reason::HeadMalformed),
     ("ID02", "an underscore for a hyphen", |r| r.line("X_Forwarded_For: 1.2.3.4"), Reason::HeaderAmbiguous),
     ("ID02", "a space behind the name", |r| r.line("X-Forwarded-For : 1.2.3.4"), Reason::HeadMalformed),
@@ -282,6 +283,24 @@ async fn a_handshake_with_one_thing_wrong_is_refused() {
         cases.held(id, name);
     }
     cases.all(tables.iter().map(|table| table.len()).sum());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn noise_is_answered_at_its_first_byte() {
+    let house = House::plain().await;
+    let noise: [&[u8]; 4] = [b"\r", b"\x16", b" ", b"\xff"];
+    let mut cases = Cases::of("noise");
+    for byte in noise {
+        let mark = house.record.mark();
+        let mut wire = house.wire().await;
+        wire.send(byte).await;
+        let (told, _) = wire.rest().await;
+        assert!(told.starts_with(b"HTTP/1.1 400 "), "{byte:?}: {}", String::from_utf8_lossy(&told));
+        assert_eq!(house.record.refused(mark).await.reason, Reason::HeadMalformed, "{byte:?}");
+        cases.held("H110", &format!("{byte:?} and nothing more"));
+    }
+    house.is_at_rest().await;
+    cases.all(noise.len());
 }
 
 /// Handshakes that look odd and are right.
@@ -519,7 +538,7 @@ async fn a_byte_while_the_backend_thinks_is_a_refusal() {
 }
 
 /// What a lying backend answers instead of an honest 101.
-const LIES: [(&str, &str, &str, Reason); 26] = [
+const LIES: [(&str, &str, &str, Reason); 27] = [
     (
         "SM02",
         "200 with the headers of a 101",
@@ -633,6 +652,12 @@ const LIES: [(&str, &str, &str, Reason); 26] = [
         "SM04",
         "a body announced",
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 5\r\nSec-WebSocket-Accept: {accept}\r\n\r\n",
+        Reason::BackendHandshakeInvalid,
+    ),
+    (
+        "SM04",
+        "a coding announced",
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nTransfer-Encoding: chunked\r\nSec-WebSocket-Accept: {accept}\r\n\r\n",
         Reason::BackendHandshakeInvalid,
     ),
     (

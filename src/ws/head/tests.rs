@@ -206,3 +206,16 @@ proptest! {
         prop_assert_eq!(chunked.unwrap_or(Ok(None)), whole);
     }
 }
+
+#[test]
+fn h105_a_byte_is_looked_at_once() {
+    let head = b"GET /chat HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut scanner = HeadScanner::new(LIMITS);
+    for end in 1..head.len() {
+        // What was seen before is noise by now: whoever looks again is misled.
+        let mut received = vec![0; end];
+        received[end - 1] = head[end - 1];
+        assert_eq!(scanner.scan(&received), Ok(None), "{end} bytes");
+    }
+    assert_eq!(scanner.scan(head), Ok(Some(head.len())));
+}
