@@ -170,6 +170,8 @@ async fn a_spent_failure_budget_is_answered_before_any_signature() {
         house.refuses(&house.request_as("nonsense"), Reason::TokenMalformed).await;
     }
     house.refuses(&house.request_as("nonsense"), Reason::AddressFailures).await;
+    let answer = house.refuses(&house.request(), Reason::AddressFailures).await.unwrap();
+    assert!(answer.one("retry-after").is_some(), "not even a good token is looked at");
     let wire = house.wire_from("127.0.0.2").await;
     house.admits_on(wire, &house.request()).await;
     cases::held("AU25", "guesses are counted");
@@ -188,6 +190,40 @@ async fn connections_over_a_bound_are_dropped_before_tls() {
     let wire = house.wire_from("127.0.0.2").await;
     house.admits_on(wire, &house.request()).await;
     cases::held("RX01", "the connect rate of an address");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_full_of_sessions_is_dropped_before_tls() {
+    let house = Plan::plain().gateway("[address]\nsessions = 1").build().await;
+    let mut live = house.session().await;
+    let mark = house.record.mark();
+    assert!(house.try_wire("127.0.0.1", "chat.test").await.is_err(), "no TLS handshake");
+    assert_eq!(house.record.refused(mark).await.reason, Reason::AddressSessionsHard);
+    let mut beside = house.wire_from("127.0.0.2").await;
+    House::opened(&mut beside, &house.request()).await;
+    live.echoes("unharmed").await;
+    drop((live, beside));
+    house.is_at_rest().await;
+    house.admits(&house.request()).await;
+    cases::held("RX01", "the sessions of an address over all policies");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_not_pending() {
+    let house = Plan::plain().gateway("[capacity]\npending = 1").build().await;
+    let mut live = Vec::new();
+    for _ in 0..3 {
+        live.push(house.session().await);
+        eventually("its pending place is given back", || house.gateway.usage().pending == 0).await;
+    }
+    let waiting = house.wire().await;
+    let mark = house.record.mark();
+    assert!(house.try_wire("127.0.0.1", "chat.test").await.is_err(), "one place is taken");
+    assert_eq!(house.record.refused(mark).await.reason, Reason::GatewayFull);
+    drop((live, waiting));
+    house.is_at_rest().await;
+    house.admits(&house.request()).await;
+    cases::held("RX02", "connections that are not sessions yet");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -343,6 +379,21 @@ async fn a_client_inside_a_trusted_network_is_charged_like_any_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_chain_of_more_than_64_hops_tells_nothing() {
+    let house = behind_http_proxy().build().await;
+    let mut cases = Cases::of("long chains");
+    for (hops, expected) in [(64, "203.0.113.7"), (65, "127.0.0.1")] {
+        let chain = format!("203.0.113.7{}", ", 10.1.2.3".repeat(hops - 1));
+        let mark = house.record.mark();
+        let request = house.request_with(|request| request.set("X-Forwarded-For", &chain));
+        house.admits_on(house.plain_wire().await, &request).await;
+        assert_eq!(client_of(&house, mark).await, expected, "{hops} hops");
+        cases.held("ID03", &format!("{hops} hops"));
+    }
+    cases.all(2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_forwarded_address_is_charged_as_it_is() {
     let house = behind_http_proxy().policy("[limits]\nconnections_per_address = 1").build().await;
     let from = |client: &str| house.request_with(|request| request.set("X-Forwarded-For", client));
@@ -491,6 +542,13 @@ async fn servers_take_turns_and_a_dead_one_is_passed_over() {
     assert_eq!(one.connections() + two.connections(), 6);
     assert!(one.connections() >= 2 && two.connections() >= 2, "{} and {}", one.connections(), two.connections());
     cases::held("BE11", "one retry, on another server, before any byte");
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let servers = format!("[upstream]\nservers = [\"ws://{closed}\", \"ws://{other}\", \"ws://{}\"]", one.address);
+    let dead = Plan::plain().policy(&servers).build().await;
+    let heard = one.connections();
+    dead.refuses_after_dial(dead.wire().await, &dead.request(), Reason::BackendUnreachable).await;
+    assert_eq!(one.connections(), heard, "no third server is tried");
+    cases::held("BE11", "two dead servers are enough");
     let gone = Plan::plain().policy(&format!("[upstream]\nservers = [\"ws://{closed}\"]")).build().await;
     gone.refuses_after_dial(gone.wire().await, &gone.request(), Reason::BackendUnreachable).await;
     cases::held("BE01", "nobody listens");
