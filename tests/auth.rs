@@ -8,6 +8,7 @@
 mod support;
 
 use serde_json::{Value, json};
+use support::backend::Step;
 use support::house::HEADER_ONLY;
 use support::tokens::{ISSUER, Json, Signer, claims, decode, digest, encode, header, now};
 use support::{Cases, House, Plan, Request, cases};
@@ -444,6 +445,7 @@ async fn a_token_travels_in_one_place_and_in_one_form() {
         let mut request = bare.clone();
         spoil(&mut request, &token);
         let answer = house.refuses(&request, reason).await.unwrap();
+        house.keeps(&token);
         let challenged = answer.one("www-authenticate").is_some_and(|value| value.starts_with("Bearer"));
         assert_eq!(challenged, answer.status == 401, "{name}: {}", answer.head);
         house.admits(&house.request()).await;
@@ -619,31 +621,90 @@ fn a_weak_key_is_refused_at_load() {
     let secret = |text: &str| Plan::plain().signer(Signer::Hmac(text.as_bytes().to_vec()));
     secret("a secret of at least thirty-two bytes").loads();
     let mut cases = Cases::of("weak keys");
-    let weak: [(&str, Plan); 6] = [
-        ("a secret of 31 bytes", secret("a secret of thirty-one bytes ..")),
-        ("an empty secret", secret("").variable("LOGIN_SECRET", "")),
-        ("no keys", Plan::plain().gateway("issuer.login.keys = []")),
-        ("a key file that is missing", Plan::plain().gateway("issuer.login.keys = [\"certs/missing.pem\"]")),
+    let weak: [(&str, Plan, &str); 6] = [
+        ("a secret of 31 bytes", secret("a secret of thirty-one bytes .."), "LOGIN_SECRET: a secret of 31 bytes"),
+        ("an empty secret", secret("").variable("LOGIN_SECRET", ""), "LOGIN_SECRET: a sample secret"),
+        ("no keys", Plan::plain().gateway("issuer.login.keys = []"), "code: MissingKey"),
+        (
+            "a key file that is missing",
+            Plan::plain().gateway("issuer.login.keys = [\"certs/missing.pem\"]"),
+            "certs/missing.pem: this file cannot be read",
+        ),
         (
             "a key file that holds no key",
             Plan::plain().gateway("issuer.login.keys = [\"certs/empty.pem\"]").file("certs/empty.pem", ""),
+            "certs/empty.pem: no public key in PEM",
         ),
-        ("an algorithm that the key is not for", Plan::plain().gateway("issuer.login.algorithms = [\"RS256\"]")),
+        (
+            "an algorithm that the key is not for",
+            Plan::plain().gateway("issuer.login.algorithms = [\"RS256\"]"),
+            "certs/login.pem: a key of kind P256",
+        ),
     ];
     let count = weak.len();
-    for (name, plan) in weak {
-        plan.refused_at_load();
+    for (name, plan, why) in weak {
+        let said = plan.refused_at_load();
+        assert!(said.contains(why), "{name}: {said}");
         cases.held("AU29", name);
     }
-    Plan::plain().gateway("issuer.login.algorithms = [\"none\"]").refused_at_load();
+    let said = Plan::plain().gateway("issuer.login.algorithms = [\"none\"]").refused_at_load();
+    assert!(said.contains("`none` is not an algorithm"), "{said}");
     cases.held("AU02", "an operator who asks for none");
-    Plan::plain()
+    let missing = Plan::plain()
         .policy("[[auth]]\nby = \"token\"\ntokens = \"missing.tokens\"\nfrom = [\"query:token\"]")
         .refused_at_load();
+    assert!(missing.contains("missing.tokens") && missing.contains("this file cannot be read"), "{missing}");
     cases.held("AU27", "a token file that is missing");
-    Plan::plain().policy("[[auth]]\nby = \"none\"").refused_at_load();
+    let said = Plan::plain().policy("[[auth]]\nby = \"none\"").refused_at_load();
+    assert!(said.contains("everybody may come in"), "{said}");
     cases.held("OP07", "nobody is asked, and no reason is given");
     cases.all(count + 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_replaced_while_running_and_bad_ones_are_not() {
+    let house = House::plain().await;
+    let file = house.folder.path().join("certs/login.pem");
+    let other = Signer::es256();
+    let rotated = house.request_as(&other.token_headed(|header| set(header, "kid", json!("login"))));
+    house.refuses(&rotated, Reason::TokenSignature).await;
+    let mark = house.record.mark();
+    std::fs::write(&file, other.public_pem()).unwrap();
+    house.record.notice(mark, "keys_replaced").await;
+    house.admits(&rotated).await;
+    house.refuses(&house.request(), Reason::TokenSignature).await;
+    let mut cases = Cases::of("keys while running");
+    cases.held("AU27", "another key");
+    for (what, bytes) in [("no key", "key to follow"), ("nothing", "")] {
+        let mark = house.record.mark();
+        std::fs::write(&file, bytes).unwrap();
+        house.record.notice(mark, "keys_kept").await;
+        house.admits(&rotated).await;
+        cases.held("AU27", what);
+    }
+    let mark = house.record.mark();
+    std::fs::remove_file(&file).unwrap();
+    house.record.notice(mark, "keys_kept").await;
+    house.admits(&rotated).await;
+    cases.held("AU27", "a file that is gone");
+    cases.all(4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denial_by_the_backend_counts_as_a_failed_attempt() {
+    let mut cases = Cases::of("denials");
+    for (status, reason) in [("401 No", Reason::BackendUnauthorized), ("403 No", Reason::BackendForbidden)] {
+        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+        let plan = Plan::plain().policy("[[auth]]\nby = \"backend\"").gateway("[address]\nfailures = \"1/h burst 2\"");
+        let house = plan.script(vec![Step::Head, Step::Send(answer.into())]).build().await;
+        let bare = house.request_with(|request| request.remove("Authorization"));
+        for _ in 0..2 {
+            house.refuses_after_dial(house.wire().await, &bare, reason).await;
+        }
+        house.refuses(&bare, Reason::AddressFailures).await;
+        cases.held("AU25", status);
+    }
+    cases.all(2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
