@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use support::backend::{SWITCHING, Step};
 use support::frames::{BINARY, CONTINUATION, FIN, PING, PONG, TEXT, bare, masked};
-use support::{Cases, House, Plan, Wire, cases};
+use support::{Cases, End, House, Plan, Wire, cases};
 use tokio::task::JoinHandle;
 use wsgate::policy::Reason;
 use wsgate::session::Cause;
@@ -109,6 +109,26 @@ async fn a_refusal_is_read_although_more_was_sent() {
     house.refuses(&request, Reason::BodyPresent).await;
     cases::held("H107", "50 kB behind a refused head");
     house.admits(&house.request()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_client_is_read_for_a_while_and_no_further() {
+    let house = Plan::plain().without_tls().build().await;
+    let mut wire = house.plain_wire().await;
+    wire.send(&house.request_with(|request| request.set("Content-Length", "50000")).bytes()).await;
+    let (told, end) = wire.rest().await;
+    assert!(told.starts_with(b"HTTP/1.1 400 ") && end == End::Clean, "{}", String::from_utf8_lossy(&told));
+    for _ in 0..20 {
+        assert!(wire.send(&[b'x'; 1000]).await, "a socket that was closed resets what comes behind the answer");
+    }
+    let mut sent = 20_000;
+    while sent < 256 << 20 && wire.send(&[b'x'; 60_000]).await {
+        sent += 60_000;
+    }
+    assert!(sent < 16 << 20, "{sent} bytes were taken of a refused client");
+    drop(wire);
+    house.is_at_rest().await;
+    cases::held("H107", "the rest of a body, and more than that");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -245,15 +265,38 @@ async fn a_client_that_is_slowed_loses_nothing() {
     let house = Plan::plain().policy(policy).build().await;
     let control = Control::beside(&house).await;
     let (mut reader, mut writer) = house.session().await.split();
+    let began = std::time::Instant::now();
     let flood: Vec<u8> = (0..50_u8).flat_map(|number| masked(FIN | BINARY, &[number])).collect();
     writer.send(&flood).await;
     for number in 0..50 {
         assert_eq!(reader.frame().await.unwrap().payload, [number], "in order, none lost");
     }
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(800), "45 messages over the burst at 50/s came in {took:?}");
     drop((reader, writer));
     control.noticed_nothing().await;
     house.is_at_rest().await;
     cases::held("FR11", "slowed instead of closed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_over_their_rate_are_not_read() {
+    let policy = "[session]\nfrom_client = { bytes = \"64KiB/s burst 64KiB\", over = \"slow\" }";
+    let house = Plan::plain().policy(policy).build().await;
+    let (mut reader, mut writer) = house.session().await.split();
+    let began = std::time::Instant::now();
+    // 64 KiB are the burst, 64 KiB more may go into debt by one read: what is left takes a second at least.
+    let pieces = 12;
+    for _ in 0..pieces {
+        writer.send(&masked(FIN | BINARY, &[7; 16 << 10])).await;
+    }
+    for _ in 0..pieces {
+        assert_eq!(reader.frame().await.unwrap().payload, [7; 16 << 10], "none lost");
+    }
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(900), "192 KiB came in {took:?}");
+    drop((reader, writer));
+    house.is_at_rest().await;
     cases::held("RX20", "the rate is kept by not reading");
 }
 
@@ -313,8 +356,10 @@ async fn a_backend_that_does_not_read_holds_its_client_back_and_is_closed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_offence_buys_no_faster_line() {
-    let house = House::plain().await;
+    let house = Plan::plain().policy("[session]\nclose_timeout = \"2s\"").build().await;
     let control = Control::beside(&house).await;
+    // The backend answers no Close: until the deadline what the client pushes is read, at its rate.
+    house.backend.play(vec![Step::Head, Step::Send(SWITCHING.into()), Step::Swallow]);
     let mark = house.record.mark();
     let (mut reader, mut writer) = house.session().await.split();
     writer.send(&bare(FIN | TEXT, b"no mask")).await;
