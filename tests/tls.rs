@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, HandshakeKind};
+use support::backend::{SWITCHING, Step};
 use support::certificates::Authority;
 use support::house::HOST;
 use support::{Backend, Cases, House, Plan, Wire, backend, cases, frames, within};
@@ -362,6 +363,20 @@ async fn an_end_without_close_notify_is_no_clean_end() {
     house.backend.wait("the backend is told", |seen| seen.last().is_some_and(|seen| seen.ended)).await;
     assert!(house.backend.last().frames().iter().all(|frame| frame.close_code() != Some(1000)), "never a clean 1000");
     cases::held("TL12", "cut in the middle of a frame");
+
+    // An orderly end would leave the backend its time to go on sending, and the half-close deadline would be the cause.
+    let script = vec![Step::Head, Step::Send(SWITCHING.into()), Step::Hold];
+    let house = Plan::plain().policy("[session]\nhalf_close = \"1s\"").script(script).build().await;
+    let mark = house.record.mark();
+    let wire = house.session().await;
+    drop(wire);
+    assert_eq!(house.closure(mark).await.cause, Cause::ClientLost);
+    let mark = house.record.mark();
+    let mut wire = house.session().await;
+    wire.finish().await;
+    assert_eq!(house.closure(mark).await.cause, Cause::HalfCloseTimeout, "the twin: close_notify");
+    drop(wire);
+    cases::held("TL12", "cut between two frames");
 }
 
 async fn with_tls_backend(leaf: support::certificates::Leaf, authority: &Authority) -> House {

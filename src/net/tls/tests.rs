@@ -1,7 +1,9 @@
 //! Real handshakes over loopback.
 
+use std::future::{Future as _, poll_fn};
 use std::path::PathBuf;
 use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
@@ -314,6 +316,32 @@ async fn tl05_a_handshake_with_a_second_hello_ends_well_in_turns() {
     let kind = near.unwrap().get_ref().1.handshake_kind();
     assert_eq!((kind, far.is_ok()), (Some(HandshakeKind::FullWithHelloRetryRequest), true));
     assert_eq!(turns.available_permits(), 1, "and every turn is given back");
+}
+
+#[tokio::test]
+async fn tl05_a_handshake_waits_for_its_turn_and_a_stalled_one_gives_its_turn_away() {
+    let ca = authority();
+    let server = ServerTls::new(&config(&[certificate(&ca, &["a.example"])], UnknownName::Refuse)).unwrap();
+    let turns = Semaphore::new(0);
+    let connect = |near| {
+        let name = ServerName::try_from("a.example").unwrap();
+        TlsConnector::from(Arc::new(client(&ca).0)).connect(name, near)
+    };
+    let (near, far) = loopback().await;
+    let met = async { tokio::join!(connect(near), server.accept(far, &turns)) };
+    assert!(timeout(Duration::from_millis(50), met).await.is_err(), "no turn, no handshake");
+
+    turns.add_permits(1);
+    let (stalled, far) = loopback().await;
+    let mut begun = pin!(server.accept(far, &turns));
+    let mut hello = pin!(connect(stalled));
+    // The hello is sent and answered; its client is asked no more, so the handshake stays unfinished.
+    assert!(poll_fn(|cx| Poll::Ready(hello.as_mut().poll(cx))).await.is_pending());
+    assert!(timeout(Duration::from_millis(50), &mut begun).await.is_err());
+    let (near, far) = loopback().await;
+    let met = async { tokio::join!(connect(near), server.accept(far, &turns)) };
+    let (near, far) = timeout(Duration::from_secs(10), met).await.expect("the turn of a stalled handshake is free");
+    assert!(near.is_ok() && far.is_ok());
 }
 
 #[tokio::test]
