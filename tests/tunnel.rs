@@ -637,10 +637,14 @@ async fn a_client_that_stays_behind_its_close_is_recorded_as_drained() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_does_not_wait_for_those_who_ignore_it() {
-    let house = Plan::plain().gateway("drain = \"1s\"").policy("[session]\nclose_timeout = \"60s\"").build().await;
+    let house = Plan::plain().gateway("drain = \"2s\"").policy("[session]\nclose_timeout = \"60s\"").build().await;
     let mut wire = house.session().await;
+    let address = house.address();
     let draining = tokio::spawn(house.drain());
     assert_eq!(wire.frame().await.and_then(|frame| frame.close_code()), Some(1001));
+    let closed = async { while tokio::net::TcpStream::connect(address).await.is_ok() {} };
+    support::within("the listener closes", closed).await;
+    assert!(!draining.is_finished(), "nothing is accepted while sessions are still closing");
     tokio::time::timeout(Duration::from_secs(10), draining).await.expect("the hard end").unwrap();
     wire.rest().await;
     cases::held("OP01", "a client that answers no Close");
