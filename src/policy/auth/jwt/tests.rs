@@ -368,3 +368,50 @@ fn au18_cheap_tests_come_before_the_signature() {
     assert_eq!(judged(&expired, &issuer, &rules()), Err(Reason::TokenSignature));
     assert!(SECRET.len() >= Algorithm::Hs512.min_secret());
 }
+
+/// Times of a token as seconds from [`NOW`]: `exp`, `nbf` and `iat`.
+type Times = (i64, Option<i64>, Option<i64>);
+
+fn timed((exp, nbf, iat): Times) -> String {
+    let at = |offset: i64| NOW.0.checked_add_signed(offset).unwrap();
+    let mut claims =
+        serde_json::json!({"iss": ISS, "aud": "chat", "sub": "alice", "scope": "chat:join", "exp": at(exp)});
+    for (name, time) in [("nbf", nbf), ("iat", iat)] {
+        if let Some(offset) = time {
+            claims[name] = at(offset).into();
+        }
+    }
+    claims.to_string()
+}
+
+#[test]
+fn au12_au13_a_token_is_good_to_the_second() {
+    let signer = Signer::new(Algorithm::Es256);
+    let (issuer, rules) = (signer.issuer(), rules());
+    let far = |time: u64| i64::try_from(time - NOW.0).unwrap();
+    // Five seconds of leeway, an hour of life.
+    let cases: [(&str, Times, Result<i64, Reason>); 13] = [
+        ("AU12 the last second of the leeway", (-4, None, None), Ok(1)),
+        ("AU12 exp plus leeway", (-5, None, None), Err(Reason::TokenExpired)),
+        ("AU12 long expired", (-3600, None, None), Err(Reason::TokenExpired)),
+        ("AU13 nbf within the leeway", (600, Some(5), None), Ok(605)),
+        ("AU13 nbf beyond it", (600, Some(6), None), Err(Reason::TokenNotYetValid)),
+        ("AU13 iat within the leeway", (600, None, Some(5)), Ok(605)),
+        ("AU13 iat beyond it", (600, None, Some(6)), Err(Reason::TokenNotYetValid)),
+        ("AU13 an hour", (3590, None, Some(-10)), Ok(3595)),
+        ("AU13 an hour and a second", (3591, None, Some(-10)), Err(Reason::TokenLifeTooLong)),
+        ("AU13 an hour from the moment it is read", (3600, None, None), Ok(3605)),
+        ("AU13 a second more", (3601, None, None), Err(Reason::TokenLifeTooLong)),
+        ("AU30 the last time that is read", (far(MAX_TIME), None, None), Err(Reason::TokenLifeTooLong)),
+        ("AU30 a second beyond it", (far(MAX_TIME) + 1, None, None), Err(Reason::TokenClaimInvalid)),
+    ];
+    let mut ran = 0;
+    for (name, times, expected) in cases {
+        let proof = verify(&signer.token(&timed(times)), &rules, &issuer, NOW);
+        let until = proof.map(|proof| proof.session_until).map_err(|refusal| refusal.reason);
+        let expected = expected.map(|offset| UnixSeconds(NOW.0.checked_add_signed(offset).unwrap()));
+        assert_eq!(until, expected, "{name}");
+        ran += 1;
+    }
+    assert_eq!(ran, 13);
+}
