@@ -129,6 +129,7 @@ const POLICY_ROWS: &[Row] = &[
     ("balance not built", "round_robin", "least_connections", Code::WrongValue, "not built yet"),
     ("tell not built", "missing = \"cookieless\"", "tell = \"close\"", Code::NotBuilt, "not built yet"),
     ("reserved header", "[\"user-agent\"]", "[\"X-Forwarded-For\"]", Code::WrongValue, "writes it itself"),
+    ("a header's twin", "[\"user-agent\"]", "[\"x_user_id\"]", Code::WrongValue, "read `_` as `-`"),
     ("reserved client address", "[\"user-agent\"]", "[\"x-client-ip\"]", Code::WrongValue, "writes it itself"),
     ("header of answers", "[\"user-agent\"]", "[\"set-cookie\"]", Code::WrongValue, "writes it itself"),
     ("handshake header", "[\"user-agent\"]", "[\"sec-websocket-key\"]", Code::WrongValue, "writes it itself"),

@@ -105,6 +105,10 @@ pub struct Presented {
 /// `CredentialMalformed`; one longer than 8 KiB is `TokenTooLong`. Of several cookies, the first in the order of
 /// `carriers` counts.
 pub fn find(opening: &OpeningHandshake, carriers: &[Carrier]) -> Result<Option<Presented>, Refusal> {
+    if opening.headers.one("authorization").is_err() {
+        // Whoever judges, here or behind: which of two counts is nobody's to guess.
+        return Err(Refusal::new(Reason::CredentialAmbiguous).with_detail("two Authorization fields"));
+    }
     let mut found: Option<Presented> = None;
     for carrier in carriers.iter().filter(|carrier| carrier.is_explicit()) {
         let Some(token) = find_in(opening, carrier)? else { continue };

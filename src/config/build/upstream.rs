@@ -138,6 +138,9 @@ fn forbidden(lower: &str) -> Option<&'static str> {
     if !is_name(lower) {
         return Some("it is not a header name");
     }
+    if lower.contains('_') {
+        return Some("many services read `_` as `-`, and would take it for another header");
+    }
     is_reserved_header(lower).then_some("the gateway writes it itself, or it speaks of the connection")
 }
 

@@ -89,6 +89,10 @@ fn au20_the_authorization_grammar_is_exact() {
         assert_eq!(found(None, &[("authorization", value)]), *expected, "{value}");
     }
     assert_eq!(cases.len(), 16);
+    let twice = [("authorization", "Bearer abc"), ("authorization", "Bearer abc")];
+    let nowhere = find(&handshake(None, &twice), &[]).unwrap_err();
+    assert_eq!(nowhere.reason, Reason::CredentialAmbiguous, "AU19: even where the service behind judges");
+    assert!(find(&handshake(None, &twice[..1]), &[]).unwrap().is_none());
     let elsewhere = find(&handshake(None, &[("authorization", "Basic YTpi")]), &carriers(&["query:token"]));
     assert!(elsewhere.unwrap().is_none(), "where the policy does not look, nothing is malformed");
 }
