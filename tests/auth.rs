@@ -8,7 +8,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::backend::Step;
+use support::backend::{SWITCHING, Seen, Step};
 use support::house::HEADER_ONLY;
 use support::tokens::{ISSUER, Json, Signer, claims, decode, digest, encode, header, now};
 use support::{Cases, House, Plan, Request, cases};
@@ -688,6 +688,38 @@ async fn keys_are_replaced_while_running_and_bad_ones_are_not() {
     house.admits(&rotated).await;
     cases.held("AU27", "a file that is gone");
     cases.all(4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_under_way_is_not_admitted_by_keys_that_are_gone() {
+    let script = vec![Step::Head, Step::Gate, Step::Send(SWITCHING.into()), Step::Echo];
+    let house = Plan::plain().script(script).build().await;
+    let mut cases = Cases::of("keys under way");
+    for replaced in [true, false] {
+        let dialled = house.backend.connections() + 1;
+        let mut wire = house.wire().await;
+        wire.send(&house.request().bytes()).await;
+        let asked = |seen: &[Seen]| seen.len() == dialled && seen.last().is_some_and(|last| !last.head.is_empty());
+        house.backend.wait("the handshake is at the backend", asked).await;
+        let mark = house.record.mark();
+        if replaced {
+            // The same key, written anew: what was judged is judged no more.
+            std::fs::write(house.folder.path().join("certs/login.pem"), house.signer.public_pem()).unwrap();
+            house.record.notice(mark, "keys_replaced").await;
+        }
+        house.backend.release();
+        let status = wire.answer_head().await.status;
+        if replaced {
+            assert_eq!(status, 503);
+            assert_eq!(house.record.refused(mark).await.reason, Reason::KeysReplaced);
+        } else {
+            assert_eq!(status, 101, "the twin");
+        }
+        drop(wire);
+        house.is_at_rest().await;
+        cases.held("AU27", if replaced { "keys replaced during the dial" } else { "none replaced" });
+    }
+    cases.all(2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
