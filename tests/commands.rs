@@ -65,6 +65,11 @@ async fn help_names_every_command() {
     let mut told = Command::new(WSGATE);
     told.arg("schema").env("WSGATE_CONFIG", "elsewhere.toml").current_dir(folder.path());
     Process::start(told).ends().await.ended(0);
+    for command in ["run", "check"] {
+        let mut elsewhere = Command::new(WSGATE);
+        elsewhere.arg(command).env("WSGATE_CONFIG", "elsewhere.toml").current_dir(folder.path());
+        Process::start(elsewhere).ends().await.ended(78).complained(&["elsewhere.toml"]);
+    }
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use crate::units::UnixSeconds;
 #[derive(Clone, Debug, clap::Args)]
 pub struct CheckArgs {
     /// The configuration.
-    #[arg(default_value = "gateway.toml")]
+    #[arg(default_value = "gateway.toml", env = "WSGATE_CONFIG")]
     pub file: PathBuf,
     /// Print every value and where it came from.
     #[arg(long)]

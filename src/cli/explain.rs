@@ -34,7 +34,7 @@ pub struct ExplainArgs {
     #[arg(long)]
     url: Option<String>,
     /// The configuration
-    #[arg(long, value_name = "FILE", default_value = "gateway.toml", env = "WSGATE_CONFIG")]
+    #[arg(short, long, value_name = "FILE", default_value = "gateway.toml", env = "WSGATE_CONFIG")]
     config: PathBuf,
     /// The Origin; without it none is sent
     #[arg(long, requires = "url")]
