@@ -85,7 +85,6 @@ impl Sources {
     }
 
     fn look(&mut self, now: UnixSeconds) -> Findings {
-        let env = |name: &str| std::env::var(name).ok();
         let mut findings = Findings::default();
         let Findings { certificates, issuers, token_tables, kept } = &mut findings;
         for (door, sources) in self.certificates.iter_mut().enumerate() {
@@ -104,7 +103,8 @@ impl Sources {
             }
         }
         for watched in &mut self.issuers {
-            let read = watched.read("keys_kept", kept, |issuer| issuer.load(&env).map_err(|error| error.to_string()));
+            let read =
+                watched.read("keys_kept", kept, |issuer| issuer.load(&environment).map_err(|error| error.to_string()));
             issuers.extend(read.map(|issuer| (Arc::clone(&watched.source.name), Arc::new(issuer))));
         }
         for watched in &mut self.token_files {
@@ -152,12 +152,15 @@ impl<T> Watched<T> {
 }
 
 fn read_certificate(source: &CertificateSource, now: UnixSeconds) -> Result<Certificate, String> {
-    let env = |name: &str| std::env::var(name).ok();
-    let certificate = Certificate::load(&source.chain, &source.key, &env).map_err(|error| error.to_string())?;
+    let certificate = Certificate::load(&source.chain, &source.key, &environment).map_err(|error| error.to_string())?;
     if certificate.left(now).is_none() {
         return Err(format!("{}: this certificate is not valid at this time", source.chain.display()));
     }
     Ok(certificate)
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 fn read_tokens(file: &Path) -> Result<TokenTable, String> {

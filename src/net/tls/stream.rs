@@ -41,24 +41,6 @@ impl ClientStream {
             Self::Tls(tls) => tls.get_ref().1.server_name(),
         }
     }
-
-    /// The TCP stream below.
-    pub fn tcp(&self) -> &TcpStream {
-        match self {
-            Self::Plain(tcp) => tcp,
-            Self::Tls(tls) => tls.get_ref().0,
-        }
-    }
-}
-
-impl BackendStream {
-    /// The TCP stream below.
-    pub fn tcp(&self) -> &TcpStream {
-        match self {
-            Self::Plain(tcp) => tcp,
-            Self::Tls(tls) => tls.get_ref().0,
-        }
-    }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Stream<T> {
