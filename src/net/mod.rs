@@ -9,3 +9,4 @@ pub mod proxy_protocol;
 pub mod relay;
 pub mod tls;
 pub mod upstream;
+mod waiting;

@@ -5,20 +5,19 @@
 //! ends its handshake.
 
 mod client;
+mod handshake;
+mod records;
 mod server;
 mod stream;
 
 pub use client::{BackendTlsError, ClientTls};
 pub use server::{ServerTls, TlsError};
-pub use stream::{BackendStream, ClientStream, Stream};
+pub use stream::{BackendStream, ClientStream, Stream, TlsStream};
 
 use std::fmt;
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
-
-/// Plaintext that one TLS connection may hold back in each direction after its handshake.
-const BUFFER_BYTES: usize = 16 * 1024;
 
 /// The one protocol that is spoken inside (RFC 7301; IANA's `http/1.1`).
 const ALPN_HTTP1: &[u8] = b"http/1.1";

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::HEADROOM;
+use crate::net::waiting::Waiting;
 
 /// A stream and the bytes that wait beside it.
 pub(super) struct Wire<T> {
@@ -50,28 +51,27 @@ impl<T> Wire<T> {
         if !input.is_empty() {
             input.splice(..0, [0; HEADROOM]);
         }
-        let input = Waiting { bytes: input, gone: HEADROOM };
+        let input = Waiting::behind(HEADROOM, input);
         Self { io, input, output: Waiting::default(), way: Way::Flushed, thrown_away: 0 }
     }
 
     /// Keeps what was read and may not be judged yet, with headroom in front of it.
     pub(super) fn keep_input(&mut self, rest: &[u8]) {
         if !rest.is_empty() {
-            self.input = Waiting { bytes: [&[0; HEADROOM], rest].concat(), gone: HEADROOM };
+            self.input = Waiting::behind(HEADROOM, [&[0; HEADROOM], rest].concat());
         }
     }
 
     /// Lends what was kept, and where in it the unjudged begins: it is judged where it lies, because a flood that is
     /// slowed is judged again with every message that may pass. Nothing is to be read while there is some.
     pub(super) fn lend_input(&mut self) -> Option<(Vec<u8>, usize)> {
-        let Waiting { bytes, gone } = std::mem::take(&mut self.input);
+        let (gone, bytes) = std::mem::take(&mut self.input).into_parts();
         (!bytes.is_empty()).then_some((bytes, gone))
     }
 
     /// Takes back what was lent, judged up to `gone`.
     pub(super) fn take_back(&mut self, bytes: Vec<u8>, gone: usize) {
-        self.input = Waiting { bytes, gone };
-        self.input.advance(0);
+        self.input = Waiting::behind(gone, bytes);
     }
 
     fn break_off(&mut self) {
@@ -164,33 +164,5 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
-    }
-}
-
-/// Bytes that wait; none, and no memory, most of the time.
-#[derive(Default)]
-struct Waiting {
-    bytes: Vec<u8>,
-    gone: usize,
-}
-
-impl Waiting {
-    fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    fn as_slice(&self) -> &[u8] {
-        self.bytes.get(self.gone..).unwrap_or_default()
-    }
-
-    fn append(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
-    }
-
-    fn advance(&mut self, count: usize) {
-        self.gone = self.gone.saturating_add(count);
-        if self.gone >= self.bytes.len() {
-            *self = Self::default();
-        }
     }
 }

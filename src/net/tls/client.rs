@@ -3,19 +3,20 @@
 use std::fmt;
 use std::sync::Arc;
 
+use rustls::client::UnbufferedClientConnection;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
-use super::stream::BackendStream;
-use super::{ALPN_HTTP1, BUFFER_BYTES, TlsSetupError, provider, sentence};
+use super::handshake::shake;
+use super::stream::{BackendStream, TlsStream};
+use super::{ALPN_HTTP1, TlsSetupError, provider, sentence};
 
 /// The TLS toward the servers of one upstream.
 #[derive(Clone)]
 pub struct ClientTls {
-    connector: TlsConnector,
+    config: Arc<ClientConfig>,
 }
 
 /// Why there is no TLS with a server: one sentence, bounded, with a remedy where one is known.
@@ -48,7 +49,7 @@ impl ClientTls {
             .with_root_certificates(roots)
             .with_no_client_auth();
         client.alpn_protocols = vec![ALPN_HTTP1.to_vec()];
-        Ok(Self { connector: TlsConnector::from(Arc::new(client)) })
+        Ok(Self { config: Arc::new(client) })
     }
 
     /// Shakes hands with a server and verifies that it is `name`: a DNS name, or an address without brackets. The
@@ -59,9 +60,11 @@ impl ClientTls {
     pub async fn connect(&self, name: &str, tcp: TcpStream) -> Result<BackendStream, BackendTlsError> {
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| BackendTlsError(String::from("the server's name is neither a DNS name nor an address")))?;
-        let mut tls = self.connector.connect(name, tcp).await.map_err(|error| explained(&sentence(&error)))?;
-        tls.get_mut().1.set_buffer_limit(Some(BUFFER_BYTES));
-        Ok(BackendStream::Tls(Box::new(tls)))
+        let end = UnbufferedClientConnection::new(Arc::clone(&self.config), name)
+            .map_err(|error| explained(&sentence(&error)))?;
+        let mut tls = Box::new(TlsStream::new(tcp, end));
+        shake(&mut tls, None, TlsStream::resume).await.map_err(|error| explained(&sentence(&error)))?;
+        Ok(BackendStream::Tls(tls))
     }
 }
 

@@ -1,24 +1,22 @@
 //! TLS toward clients: which certificate they are shown, and their handshake.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
-use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 
 use arc_swap::ArcSwap;
-use rustls::server::{Acceptor, ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, UnbufferedServerConnection};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio_rustls::LazyConfigAcceptor;
 
-use super::stream::ClientStream;
-use super::{ALPN_HTTP1, BUFFER_BYTES, TlsSetupError, provider, sentence};
+use super::handshake::shake;
+use super::stream::{ClientStream, TlsStream};
+use super::{ALPN_HTTP1, TlsSetupError, provider, sentence};
 use crate::config::{Certificate, TlsConfig, UnknownName};
 
 /// The TLS of one listener.
@@ -94,8 +92,8 @@ impl ServerTls {
 
     /// Shakes hands with a client. The caller sets the deadline: dropping the future ends it.
     ///
-    /// A permit of `turns` is held only while the handshake is computed, after the client has said its hello whole: a
-    /// client that is silent or slow keeps nobody from his turn.
+    /// A permit of `turns` is held only while what the client sent is worked on: a client that is silent or slow keeps
+    /// nobody from his turn.
     ///
     /// # Errors
     /// See [`TlsError`].
@@ -106,20 +104,23 @@ impl ServerTls {
             Ok(Some(_)) => {}
             Err(error) => return Err(TlsError::Failed { why: sentence(&error), tcp }),
         }
-        let mut hello = LazyConfigAcceptor::new(Acceptor::default(), tcp);
-        let started = match (&mut hello).await {
-            Ok(started) => started,
-            Err(error) => return Err(no_hello(&error, hello)),
+        let end = match UnbufferedServerConnection::new(Arc::clone(&self.config)) {
+            Ok(end) => end,
+            Err(error) => return Err(TlsError::Failed { why: sentence(&error), tcp }),
         };
-        let turn = turns.acquire().await;
-        let accepting = started.into_stream(Arc::clone(&self.config));
-        drop(turn);
-        match in_turns(accepting.into_fallible(), turns).await {
-            Ok(mut tls) => {
-                tls.get_mut().1.set_buffer_limit(Some(BUFFER_BYTES));
-                Ok(ClientStream::Tls(Box::new(tls)))
+        let mut tls = Box::new(TlsStream::new(tcp, end));
+        let mut server_name = None;
+        let resume = |tls: &mut TlsStream<_>| {
+            let resumed = tls.resume();
+            server_name = ASKED_FOR.take().or(server_name.take());
+            resumed
+        };
+        match shake(&mut tls, Some(turns), resume).await {
+            Ok(()) => {
+                tls.server_name = server_name;
+                Ok(ClientStream::Tls(tls))
             }
-            Err((error, tcp)) => Err(TlsError::Failed { why: sentence(&error), tcp }),
+            Err(error) => Err(TlsError::Failed { why: sentence(&error), tcp: tls.into_tcp() }),
         }
     }
 }
@@ -130,35 +131,17 @@ impl fmt::Debug for ServerTls {
     }
 }
 
-/// Polls the rest of a handshake with a permit for each step: a second hello, after a HelloRetryRequest, costs as much
-/// as a first one.
-async fn in_turns<F: Future>(handshake: F, turns: &Semaphore) -> F::Output {
-    let mut handshake = pin!(handshake);
-    loop {
-        let turn = turns.acquire().await;
-        let step = poll_fn(|context| Poll::Ready(handshake.as_mut().poll(context))).await;
-        drop(turn);
-        if let Poll::Ready(output) = step {
-            return output;
-        }
-        // The step has left its waker: whatever wakes this task goes on with the next one.
-        let mut waited = false;
-        poll_fn(|_| if std::mem::replace(&mut waited, true) { Poll::Ready(()) } else { Poll::Pending }).await;
-    }
-}
-
-fn no_hello(error: &io::Error, mut hello: LazyConfigAcceptor<TcpStream>) -> TlsError {
-    match hello.take_io() {
-        Some(tcp) => TlsError::Failed { why: sentence(error), tcp },
-        None => TlsError::ClientGone,
-    }
-}
-
 /// Looks at the first byte without taking it: TLS records begin with 20 to 24, HTTP methods with a letter.
 async fn first_byte(tcp: &TcpStream) -> io::Result<Option<u8>> {
     let mut byte = [0];
     let count = tcp.peek(&mut byte).await?;
     Ok(byte.first().copied().filter(|_| count > 0))
+}
+
+thread_local! {
+    /// The name in the hello that was just worked on: rustls tells it to nobody but the resolver of certificates, which
+    /// runs within the call that worked on it.
+    static ASKED_FOR: RefCell<Option<Box<str>>> = const { RefCell::new(None) };
 }
 
 /// The certificates of a listener, which can be replaced while it serves.
@@ -187,7 +170,9 @@ impl ResolvesServerCert for Shelf {
         let Some(name) = hello.server_name() else {
             return Some(Arc::clone(&names.first));
         };
-        let found = names.find(&name.to_ascii_lowercase());
+        let name = name.to_ascii_lowercase();
+        let found = names.find(&name);
+        ASKED_FOR.set(Some(name.into()));
         match self.unknown_name {
             UnknownName::First => Some(found.unwrap_or_else(|| Arc::clone(&names.first))),
             UnknownName::Refuse => found,
