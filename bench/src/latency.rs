@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 const STEPS: u64 = 128;
 /// Powers of two above the first: 2^40 ns are 18 minutes, longer than any wait.
 const POWERS: u64 = 33;
+/// Buckets in all.
+const BUCKETS: usize = (STEPS * (POWERS + 1)) as usize;
 
 /// The time.
 #[expect(clippy::disallowed_methods, reason = "where a benchmark reads the clock")]
@@ -20,20 +22,29 @@ pub(crate) struct Latencies {
     count: u64,
 }
 
-impl Latencies {
-    pub(crate) fn new() -> Self {
-        Self { buckets: vec![0; (STEPS * (POWERS + 1)) as usize], count: 0 }
+impl Default for Latencies {
+    fn default() -> Self {
+        Self { buckets: vec![0; BUCKETS], count: 0 }
     }
+}
 
+impl Latencies {
     /// Counts one.
     pub(crate) fn add(&mut self, latency: Duration) {
         let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
-        let last = self.buckets.len() - 1;
-        let bucket = usize::try_from(bucket_of(nanos)).unwrap_or(last).min(last);
+        let bucket = usize::try_from(bucket_of(nanos)).unwrap_or(usize::MAX).min(BUCKETS - 1);
         if let Some(count) = self.buckets.get_mut(bucket) {
             *count += 1;
             self.count += 1;
         }
+    }
+
+    /// Counts what another has counted.
+    pub(crate) fn join(&mut self, other: &Self) {
+        for (count, its) in self.buckets.iter_mut().zip(&other.buckets) {
+            *count += its;
+        }
+        self.count += other.count;
     }
 
     /// How many were counted.
@@ -92,7 +103,7 @@ mod tests {
 
     #[test]
     fn percentiles_are_of_the_ranks() {
-        let mut latencies = Latencies::new();
+        let mut latencies = Latencies::default();
         assert_eq!(latencies.percentile_us(50), 0.0);
         for micros in 1..=100 {
             latencies.add(Duration::from_micros(micros));
@@ -106,7 +117,7 @@ mod tests {
 
     #[test]
     fn what_is_longer_than_any_wait_is_counted_in_the_last_bucket() {
-        let mut latencies = Latencies::new();
+        let mut latencies = Latencies::default();
         latencies.add(Duration::from_secs(1 << 40));
         assert_eq!(latencies.count(), 1);
         assert!(latencies.percentile_us(50) > 1e9);

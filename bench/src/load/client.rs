@@ -162,7 +162,11 @@ impl Client {
 
     /// Ends this side.
     pub(crate) async fn finish(&mut self) -> Outcome<()> {
-        poll_fn(|cx| Pin::new(&mut self.tcp).poll_shutdown(cx)).await.during("ending a connection")
+        match poll_fn(|cx| Pin::new(&mut self.tcp).poll_shutdown(cx)).await {
+            // The peer was first.
+            Err(error) if error.kind() == ErrorKind::NotConnected => Ok(()),
+            ended => ended.during("ending a connection"),
+        }
     }
 
     /// TCP, and TLS where it is spoken.

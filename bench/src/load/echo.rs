@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::client::{BATCH_BYTES, Client, Received};
 use super::{Common, GRACE, next, open_all};
 use crate::fault::{During as _, Fault, Outcome};
-use crate::frame::{self, BINARY, CONTINUATION, Ends, Frames, Header, PING, PONG, Piece};
+use crate::frame::{self, BINARY, CONTINUATION, Ends, Frames, Header, LONGEST_CONTROL, PING, PONG, Piece};
 use crate::latency::{Latencies, now};
 
 /// The most bytes that all connections' messages may take together.
@@ -104,13 +104,13 @@ pub(crate) struct Tally {
 impl Tally {
     /// Counts from here on.
     fn begin(&self) {
-        *self.window() = Some(Latencies::new());
+        *self.window() = Some(Latencies::default());
     }
 
     /// Stops counting, and sending.
     fn end(&self) -> Latencies {
         self.stops.store(true, Ordering::Relaxed);
-        self.window().take().unwrap_or_else(Latencies::new)
+        self.window().take().unwrap_or_else(Latencies::default)
     }
 
     fn window(&self) -> MutexGuard<'_, Option<Latencies>> {
@@ -263,7 +263,7 @@ impl Exchange {
             match piece.header {
                 Header { mask: Some(_), .. } => return Err(Fault::new("a masked frame from a server")),
                 Header { opcode: BINARY | CONTINUATION, .. } => self.compare(piece)?,
-                Header { opcode: PING, length: ..=125, .. } => {
+                Header { opcode: PING, length: ..=LONGEST_CONTROL, .. } => {
                     self.answer(piece);
                     continue;
                 }

@@ -4,7 +4,10 @@
 //! from the kernel's accounts, directly before and after what is measured.
 
 mod client;
+mod dropped;
 mod echo;
+mod handshake;
+mod idle;
 mod target;
 mod tokens;
 
@@ -15,12 +18,13 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::fault::{During as _, Fault, Outcome};
 use crate::listen;
 use crate::proc::Process;
 use client::Client;
+use handshake::Expected;
 use target::{Target, Url};
 
 /// How many connections are opened at a time.
@@ -29,6 +33,12 @@ const OPENING: usize = 32;
 const GRACE: Duration = Duration::from_secs(30);
 /// What each connection adds to the time that opening them may take.
 const GRACE_EACH: Duration = Duration::from_millis(20);
+/// How long a process does next to nothing before it counts as idle.
+const QUIET: Duration = Duration::from_millis(50);
+/// The most CPU that it has in that time.
+const NEXT_TO_NOTHING: Duration = Duration::from_micros(500);
+/// How often that is looked for.
+const QUIET_LOOKS: u32 = 200;
 
 /// What every load is told.
 #[derive(Clone, Debug, Args)]
@@ -97,6 +107,14 @@ impl Common {
 pub(crate) enum Load {
     /// Messages, which come back.
     Echo(echo::EchoArgs),
+    /// Connections that have spoken once and are silent.
+    Idle(idle::IdleArgs),
+    /// Handshakes that are admitted.
+    Handshake(handshake::HandshakeArgs),
+    /// The same with a foreign Origin, whatever `--origin` says: each is refused.
+    Refused(handshake::HandshakeArgs),
+    /// Connections beyond the cap, each closed without a word.
+    Dropped(dropped::DroppedArgs),
 }
 
 /// Loads, and returns what was measured.
@@ -105,6 +123,10 @@ pub(crate) fn run(load: &Load) -> Outcome<Value> {
     listen::runtime()?.block_on(async {
         match load {
             Load::Echo(args) => echo::run(args).await,
+            Load::Idle(args) => idle::run(args).await,
+            Load::Handshake(args) => handshake::run(args, Expected::Admitted).await,
+            Load::Refused(args) => handshake::run(args, Expected::Refused).await,
+            Load::Dropped(args) => dropped::run(args).await,
         }
     })
 }
@@ -128,8 +150,26 @@ async fn open_all(common: &Common, count: usize) -> Outcome<Vec<Client>> {
         }
         Ok(clients)
     };
-    let patience = GRACE + GRACE_EACH * u32::try_from(count).unwrap_or(u32::MAX);
-    timeout(patience, all).await.during("opening the connections")?
+    timeout(patience(count), all).await.during("opening the connections")?
+}
+
+/// How long `count` connections may take to open.
+fn patience(count: usize) -> Duration {
+    GRACE + GRACE_EACH.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+/// Waits until the process is idle, and returns the CPU it has had by then.
+async fn quiet(process: Process) -> Outcome<Duration> {
+    let mut before = process.cpu()?;
+    for _ in 0..QUIET_LOOKS {
+        sleep(QUIET).await;
+        let cpu = process.cpu()?;
+        if cpu.saturating_sub(before) < NEXT_TO_NOTHING {
+            return Ok(cpu);
+        }
+        before = cpu;
+    }
+    Err(Fault::new("the process that is measured does not come to rest"))
 }
 
 /// What the next task to end yields; nothing if there is none.
