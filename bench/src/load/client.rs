@@ -55,7 +55,7 @@ thread_local! {
 pub(crate) enum Received {
     /// Bytes, which have been handed on.
     Bytes,
-    /// The end of the stream, or a reset.
+    /// The end of the stream, or a reset; bytes may have come before it.
     End,
 }
 
@@ -196,18 +196,19 @@ impl Client {
         Ok(())
     }
 
-    /// Reads the head of the answer to the request with `key`.
+    /// Reads the head of the answer to the request with `key`; the end may come with it.
     async fn answer(&mut self, key: &str) -> Outcome<Answer> {
         let mut bytes = Vec::new();
         loop {
-            if let Some((head, rest)) = upgrade::split_head(&bytes) {
-                return Answer::of(head, rest, key);
-            }
             let mut sink = |piece: &[u8]| {
                 bytes.extend_from_slice(piece);
                 if bytes.len() > LONGEST_HEAD { Err(Fault::new("an answer without an end")) } else { Ok(()) }
             };
-            if poll_fn(|cx| self.poll_receive(cx, &mut sink)).await? == Received::End {
+            let received = poll_fn(|cx| self.poll_receive(cx, &mut sink)).await?;
+            if let Some((head, rest)) = upgrade::split_head(&bytes) {
+                return Answer::of(head, rest, key);
+            }
+            if received == Received::End {
                 return Err(Fault::new("the connection ended instead of an answer"));
             }
         }
