@@ -18,7 +18,7 @@ pub(crate) const PONG: u8 = 0xa;
 pub(crate) struct Header {
     /// The last frame of its message.
     pub(crate) fin: bool,
-    /// What the frame is.
+    /// What the frame is: its opcode, and the reserved bits before it, which nobody here sets.
     pub(crate) opcode: u8,
     /// The masking key, from clients.
     pub(crate) mask: Option<[u8; 4]>,
@@ -39,7 +39,7 @@ impl Header {
             0 => (None, rest),
             _ => rest.split_first_chunk().map(|(key, rest)| (Some(*key), rest))?,
         };
-        let header = Self { fin: first & 0x80 != 0, opcode: first & 0x0f, mask, length };
+        let header = Self { fin: first & 0x80 != 0, opcode: first & 0x7f, mask, length };
         Some((header, bytes.len() - rest.len()))
     }
 

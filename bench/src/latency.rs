@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 /// Buckets for each power of two.
-const STEPS: u64 = 128;
+const STEPS: u32 = 128;
 /// Powers of two above the first: 2^40 ns are 18 minutes, longer than any wait.
-const POWERS: u64 = 33;
+const POWERS: u32 = 33;
 /// Buckets in all.
-const BUCKETS: usize = (STEPS * (POWERS + 1)) as usize;
+const BUCKETS: usize = STEPS as usize * (POWERS as usize + 1);
 
 /// The time.
 #[expect(clippy::disallowed_methods, reason = "where a benchmark reads the clock")]
@@ -68,20 +68,21 @@ impl Latencies {
 
 /// The bucket of a latency: linear up to `STEPS` ns, then `STEPS` to each power of two.
 fn bucket_of(nanos: u64) -> u64 {
-    let power = u64::from(nanos.max(1).ilog2()).saturating_sub(u64::from(STEPS.ilog2()));
+    let power = nanos.max(1).ilog2().saturating_sub(STEPS.ilog2());
     match power {
-        0 if nanos < STEPS => nanos,
-        _ => STEPS * power + (nanos >> power),
+        0 if nanos < u64::from(STEPS) => nanos,
+        _ => u64::from(STEPS * power) + (nanos >> power),
     }
 }
 
 /// The nanoseconds in the middle of a bucket.
 fn middle_of(bucket: u64) -> f64 {
-    if bucket < 2 * STEPS {
+    let steps = u64::from(STEPS);
+    if bucket < 2 * steps {
         return bucket as f64;
     }
-    let power = bucket / STEPS - 1;
-    let low = (STEPS + bucket % STEPS) << power;
+    let power = bucket / steps - 1;
+    let low = (steps + bucket % steps) << power;
     (low as f64) + ((1_u64 << power) as f64) / 2.0
 }
 
@@ -99,6 +100,11 @@ mod tests {
             assert!((middle - nanos as f64).abs() <= nanos as f64 / 100.0, "{nanos} ns are told as {middle}");
             last = bucket;
         }
+    }
+
+    #[test]
+    fn the_last_bucket_is_the_last_of_the_last_power() {
+        assert_eq!(bucket_of((1 << 40) - 1), BUCKETS as u64 - 1);
     }
 
     #[test]

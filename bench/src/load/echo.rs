@@ -110,7 +110,7 @@ impl Tally {
     /// Stops counting, and sending.
     fn end(&self) -> Latencies {
         self.stops.store(true, Ordering::Relaxed);
-        self.window().take().unwrap_or_else(Latencies::default)
+        self.window().take().unwrap_or_default()
     }
 
     fn window(&self) -> MutexGuard<'_, Option<Latencies>> {
@@ -309,4 +309,81 @@ impl Exchange {
 /// The first bytes of a message.
 fn sequence(connection: u64, message: u64) -> [u8; 8] {
     ((connection << 40) | message).to_le_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The stream that an honest server sends back: the same frames without their masks.
+    fn echoed(mut sent: &[u8]) -> Vec<u8> {
+        let (mut out, mut frames, mut passed) = (Vec::new(), Frames::default(), 0);
+        while let Some(Piece { header, payload, ends }) = frames.next(&mut sent) {
+            if passed == 0 {
+                Header { mask: None, ..header }.write(&mut out);
+            }
+            let start = out.len();
+            out.extend_from_slice(payload);
+            frame::mask(&mut out[start..], header.mask.unwrap(), passed);
+            passed = if ends == Ends::Nothing { passed + payload.len() as u64 } else { 0 };
+        }
+        out
+    }
+
+    /// Messages of `size` bytes, `in_flight` at once: the exchange that sent them, and what is to come back.
+    fn begun(size: usize, in_flight: u64) -> (Exchange, Vec<u8>) {
+        let mut exchange = Exchange::new(3, in_flight, content(size).unwrap()).unwrap();
+        let (mut sent, mut batch) = (Vec::new(), Vec::new());
+        loop {
+            exchange.fill(&mut batch, Asks::More);
+            if batch.is_empty() {
+                return (exchange, echoed(&sent));
+            }
+            assert!(batch.len() <= BATCH_BYTES);
+            sent.append(&mut batch);
+        }
+    }
+
+    #[test]
+    fn messages_come_back_in_whatever_pieces() {
+        for (size, in_flight) in [(1, 1), (5, 3), (8, 2), (128, 8), (4096, 1), (70_000, 5), (300_000, 2)] {
+            for piece in [1, 7, 1000, 65_536] {
+                let (mut exchange, back) = begun(size, in_flight);
+                let mut count = 0;
+                for bytes in back.chunks(piece) {
+                    exchange.verify(bytes, &mut |_| count += 1).unwrap();
+                }
+                assert_eq!((count, exchange.returned), (in_flight, in_flight), "{size} bytes in pieces of {piece}");
+                assert!(exchange.is_settled());
+            }
+        }
+    }
+
+    #[test]
+    fn no_byte_may_differ_and_no_message_may_come_twice() {
+        let (_, back) = begun(130, 2);
+        for at in 0..back.len() {
+            let (mut exchange, mut back) = begun(130, 2);
+            back[at] ^= 0x40;
+            let verified = exchange.verify(&back, &mut |_| ());
+            assert!(verified.is_err() || exchange.returned < 2, "byte {at}");
+        }
+        assert_eq!(back.len(), 2 * (4 + 130));
+        let (mut exchange, back) = begun(130, 2);
+        exchange.verify(&back, &mut |_| ()).unwrap();
+        assert!(exchange.verify(&back[..134], &mut |_| ()).is_err());
+    }
+
+    #[test]
+    fn a_ping_is_answered_between_frames() {
+        let (mut exchange, mut back) = begun(128, 1);
+        let mut ping = Vec::new();
+        Header { fin: true, opcode: PING, mask: None, length: 2 }.write(&mut ping);
+        ping.extend_from_slice(b"hi");
+        back.splice(0..0, ping);
+        exchange.verify(&back, &mut |_| ()).unwrap();
+        let mut out = Vec::new();
+        exchange.fill(&mut out, Asks::Nothing);
+        assert_eq!(out, frame::masked(PONG, exchange.key, b"hi"));
+    }
 }
