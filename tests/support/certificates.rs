@@ -96,9 +96,14 @@ impl Authority {
 impl Leaf {
     /// A TLS server that shows this leaf.
     pub fn server(&self) -> Arc<ServerConfig> {
+        self.server_with(rustls::ALL_VERSIONS)
+    }
+
+    /// The same with chosen TLS versions.
+    pub fn server_with(&self, versions: &[&'static rustls::SupportedProtocolVersion]) -> Arc<ServerConfig> {
         let key = PrivateKeyDer::try_from(self.key.clone()).unwrap();
         let config = ServerConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(self.chain.clone(), key)

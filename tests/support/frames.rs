@@ -98,6 +98,16 @@ pub fn masked_header_64(first: u8, length: u64) -> Vec<u8> {
     bytes
 }
 
+/// Bytes in which no two neighbourhoods are alike, the same for the same seed.
+pub fn noise(count: usize, seed: u32) -> Vec<u8> {
+    let mut state = seed;
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    };
+    std::iter::repeat_with(next).take(count).collect()
+}
+
 fn header(first: u8, mask_bit: u8, length: usize) -> Vec<u8> {
     let mut bytes = vec![first];
     match length {

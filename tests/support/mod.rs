@@ -18,15 +18,18 @@ pub mod backend;
 pub mod cases;
 pub mod certificates;
 pub mod client;
+pub mod endpoint;
 pub mod frames;
 pub mod house;
 pub mod observer;
 pub mod process;
+pub mod queues;
 pub mod tokens;
 
 pub use backend::{Backend, Step};
 pub use cases::Cases;
 pub use client::{Answer, End, Request, Wire};
+pub use endpoint::{Endpoint, Ends, Transport};
 pub use frames::Frame;
 pub use house::{House, Plan};
 
