@@ -122,7 +122,7 @@ fn whatever_is_sent_both_ways_arrives_however_it_is_cut() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let houses: Vec<Ends> =
         WAYS.iter().map(|(client, backend)| runtime.block_on(Ends::over(*client, *backend))).collect();
-    let config = Config { cases: 64, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
+    let config = Config { cases: 64, failure_persistence: None, max_shrink_time: 20_000, ..Config::default() };
     let ran = TestRunner::new(config).run(&(0..WAYS.len(), stream(), stream()), |(way, up, down)| {
         runtime.block_on(exchanged(&houses[way], &up, &down));
         Ok(())
