@@ -15,8 +15,9 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::backend::{SWITCHING, Seen};
 use super::client::{End, Request, Wire};
-use super::house::{HOST, ORIGIN};
-use super::queues::queues;
+use super::house::{HOST, ORIGIN, Written};
+use super::process::{Running, wsgate};
+use super::queues::{Queues, queues};
 use super::{House, Plan, within};
 
 /// What a connection goes over.
@@ -44,27 +45,35 @@ pub struct Endpoint {
     tls: Option<Connection>,
     kept: Vec<u8>,
     end: Option<End>,
+    received: usize,
 }
 
 impl Endpoint {
     /// Over TCP alone.
     pub fn plain(tcp: TcpStream) -> Self {
         tcp.set_nodelay(true).unwrap();
-        Self { tcp, tls: None, kept: Vec::new(), end: None }
+        Self { tcp, tls: None, kept: Vec::new(), end: None, received: 0 }
     }
 
     /// Over TLS, of which this is either side; shakes hands.
     pub async fn tls(tcp: TcpStream, tls: impl Into<Connection>) -> Self {
+        let (mut endpoint, flight) = Self::tls_but_last_flight(tcp, tls).await;
+        endpoint.put(&flight).await;
+        endpoint
+    }
+
+    /// The same, less what this side sends last: a server's tickets.
+    pub async fn tls_but_last_flight(tcp: TcpStream, tls: impl Into<Connection>) -> (Self, Vec<u8>) {
         let mut tls = tls.into();
         tls.set_buffer_limit(None);
         let mut endpoint = Self::plain(tcp);
         endpoint.tls = Some(tls);
         loop {
-            let hello = endpoint.unsent();
-            endpoint.put(&hello).await;
+            let flight = endpoint.unsent();
             if !endpoint.connection().is_handshaking() {
-                return endpoint;
+                return (endpoint, flight);
             }
+            endpoint.put(&flight).await;
             assert!(endpoint.read().await, "the connection ended in the TLS handshake");
         }
     }
@@ -72,6 +81,26 @@ impl Endpoint {
     /// The TLS connection.
     pub fn connection(&mut self) -> &mut Connection {
         self.tls.as_mut().expect("an endpoint over TLS")
+    }
+
+    /// How many bytes of the wire were read.
+    pub fn received(&self) -> usize {
+        self.received
+    }
+
+    /// Lets the kernel keep no more than this for the other side.
+    pub fn send_buffer(&self, bytes: usize) {
+        socket2::SockRef::from(&self.tcp).set_send_buffer_size(bytes).unwrap();
+    }
+
+    /// Lets the kernel keep no more than this for this side.
+    pub fn receive_buffer(&self, bytes: usize) {
+        socket2::SockRef::from(&self.tcp).set_recv_buffer_size(bytes).unwrap();
+    }
+
+    /// What waits at the gateway's end of this connection.
+    pub fn queues_at_gateway(&self) -> Option<Queues> {
+        queues(self.tcp.peer_addr().unwrap(), self.tcp.local_addr().unwrap())
     }
 
     /// What goes on the wire for these bytes: themselves, or as few TLS records as hold them.
@@ -135,7 +164,7 @@ impl Endpoint {
     /// Writes these bytes of the wire, each in a segment of its own and where told not before the one in front of it was
     /// read, and at the same time takes `count` bytes.
     pub async fn exchange(&mut self, segments: &[(Vec<u8>, Wait)], count: usize) -> Vec<u8> {
-        let Self { tcp, tls, kept, end } = self;
+        let Self { tcp, tls, kept, end, received } = self;
         let (here, there) = (tcp.local_addr().unwrap(), tcp.peer_addr().unwrap());
         let (mut reader, mut writer) = tcp.split();
         let writing = async {
@@ -150,6 +179,7 @@ impl Endpoint {
             let mut buffer = vec![0; 64 << 10];
             while kept.len() < count {
                 let read = reader.read(&mut buffer).await.unwrap();
+                *received += read;
                 *end = open(tls.as_mut(), &buffer[..read], kept);
                 assert_eq!(*end, None, "the connection ended at {} of {count} bytes", kept.len());
             }
@@ -179,7 +209,10 @@ impl Endpoint {
         }
         let mut buffer = [0; 16 << 10];
         self.end = match within("the gateway sends or ends", self.tcp.read(&mut buffer)).await {
-            Ok(count) => open(self.tls.as_mut(), &buffer[..count], &mut self.kept),
+            Ok(count) => {
+                self.received += count;
+                open(self.tls.as_mut(), &buffer[..count], &mut self.kept)
+            }
             Err(_) => Some(End::Cut),
         };
         self.end.is_none()
@@ -230,10 +263,11 @@ fn open(tls: Option<&mut Connection>, mut wire: &[u8], kept: &mut Vec<u8>) -> Op
     is_end.then_some(End::Cut)
 }
 
-/// A gateway, and both ends of its sessions.
-pub struct Ends {
+/// A gateway, in this process or as one of its own, and both ends of its sessions.
+pub struct Ends<G = House> {
     /// The gateway.
-    pub house: House,
+    pub house: G,
+    address: SocketAddr,
     service: Service,
     client: Arc<ClientConfig>,
     over: Transport,
@@ -277,7 +311,17 @@ impl Service {
             Some(tls) => Endpoint::tls(tcp, ServerConnection::new(Arc::clone(tls)).unwrap()).await,
         }
     }
+
+    /// The same over TLS, less what the server sends last.
+    pub async fn accept_but_last_flight(&self) -> (Endpoint, Vec<u8>) {
+        let (tcp, _) = within("the gateway dials", self.listener.accept()).await.unwrap();
+        let tls = self.tls.as_ref().expect("a service over TLS");
+        Endpoint::tls_but_last_flight(tcp, ServerConnection::new(Arc::clone(tls)).unwrap()).await
+    }
 }
+
+/// Everybody may come in: the bytes are looked at.
+const OPEN: &str = "auth = [{ by = \"none\", danger_no_auth = \"what is looked at are the bytes\" }]";
 
 impl Ends {
     /// A house whose clients and whose backend are reached over these.
@@ -287,14 +331,27 @@ impl Ends {
 
     /// The same by a plan of one's own.
     pub async fn planned(client: Transport, backend: Transport, plan: Plan) -> Self {
-        let open = "auth = [{ by = \"none\", danger_no_auth = \"the bytes are looked at, not who sends them\" }]";
-        let (service, plan) = Service::planned(backend, plan.policy(open).policy(GENEROUS)).await;
+        let (service, plan) = Service::planned(backend, plan.policy(OPEN).policy(GENEROUS)).await;
         let plan = if client == Transport::Plain { plan.without_tls() } else { plan };
         let house = plan.build().await;
         let config = house.authority.client_with(&[b"http/1.1"], client.versions());
-        Self { house, service, client: config, over: client }
+        Self { address: house.address(), house, service, client: config, over: client }
     }
+}
 
+impl Ends<(Running, Written)> {
+    /// `wsgate run`, over TLS on both sides.
+    pub async fn running() -> Self {
+        let plan = Plan::plain().gateway("log = { format = \"json\" }").policy(OPEN).policy(GENEROUS);
+        let (service, plan) = Service::planned(Transport::Tls13, plan).await;
+        let written = plan.written(service.listener.local_addr().unwrap());
+        let running = Running::start(wsgate(written.folder.path(), &["run", "--config", "gateway.toml"])).await;
+        let client = written.authority.client_with(&[b"http/1.1"], Transport::Tls13.versions());
+        Self { address: running.address, house: (running, written), service, client, over: Transport::Tls13 }
+    }
+}
+
+impl<G> Ends<G> {
     /// A handshake that comes in.
     pub fn request(&self) -> Request {
         let mut request = Request::good(HOST, "/chat");
@@ -304,7 +361,7 @@ impl Ends {
 
     /// A connection of a client.
     pub async fn client(&self) -> Endpoint {
-        let tcp = Wire::tcp_from("127.0.0.1", self.house.address()).await.unwrap();
+        let tcp = Wire::tcp_from("127.0.0.1", self.address).await.unwrap();
         if self.over == Transport::Plain {
             return Endpoint::plain(tcp);
         }
@@ -315,6 +372,11 @@ impl Ends {
     /// The connection that the gateway makes for it.
     pub async fn service(&self) -> Endpoint {
         self.service.accept().await
+    }
+
+    /// Where the gateway dials.
+    pub fn behind(&self) -> &Service {
+        &self.service
     }
 
     /// Both ends of a session.
