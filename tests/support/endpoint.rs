@@ -17,7 +17,7 @@ use super::backend::{SWITCHING, Seen};
 use super::client::{End, Request, Wire};
 use super::house::{HOST, ORIGIN, Written};
 use super::process::{Running, wsgate};
-use super::queues::{Queues, queues};
+use super::queues::queues;
 use super::{House, Plan, within};
 
 /// What a connection goes over.
@@ -98,9 +98,9 @@ impl Endpoint {
         socket2::SockRef::from(&self.tcp).set_recv_buffer_size(bytes).unwrap();
     }
 
-    /// What waits at the gateway's end of this connection.
-    pub fn queues_at_gateway(&self) -> Option<Queues> {
-        queues(self.tcp.peer_addr().unwrap(), self.tcp.local_addr().unwrap())
+    /// Its own address, and that of the gateway.
+    pub fn addresses(&self) -> (SocketAddr, SocketAddr) {
+        (self.tcp.local_addr().unwrap(), self.tcp.peer_addr().unwrap())
     }
 
     /// What goes on the wire for these bytes: themselves, or as few TLS records as hold them.
@@ -132,7 +132,8 @@ impl Endpoint {
 
     /// Waits until the gateway has read everything that was written.
     pub async fn is_read(&self) {
-        let read = was_read(self.tcp.local_addr().unwrap(), self.tcp.peer_addr().unwrap());
+        let (here, there) = self.addresses();
+        let read = was_read(here, there);
         within("the gateway reads what was written", read).await;
     }
 

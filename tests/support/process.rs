@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -98,6 +98,11 @@ impl Process {
         let _ = self.child.stdin.take().unwrap().write_all(text.as_bytes());
     }
 
+    /// Standard input, for a test that writes to it by and by.
+    pub fn take_input(&mut self) -> ChildStdin {
+        self.child.stdin.take().expect("an input that nobody took")
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
@@ -128,6 +133,42 @@ impl Process {
     /// Standard output up to this moment.
     pub fn out(&self) -> String {
         String::from_utf8_lossy(&self.out.borrow().bytes).into_owned()
+    }
+
+    /// Standard error up to this moment.
+    pub fn complaints(&self) -> String {
+        String::from_utf8_lossy(&self.err.borrow().bytes).into_owned()
+    }
+
+    /// Waits until `pick` makes something of all bytes of standard output.
+    pub async fn bytes<T>(&self, what: &str, pick: impl Fn(&[u8]) -> Option<T>) -> T {
+        let mut stream = self.out.subscribe();
+        let found = async {
+            loop {
+                let written = stream.borrow_and_update().clone();
+                if let Some(found) = pick(&written.bytes) {
+                    return found;
+                }
+                let text = String::from_utf8_lossy(&written.bytes);
+                assert!(!written.ended, "{what}: the process ended: {text}\n{:?}", self.err.borrow());
+                stream.changed().await.unwrap();
+            }
+        };
+        within(what, found).await
+    }
+
+    /// Waits until standard error as a whole `holds`.
+    pub async fn complaint(&self, what: &str, holds: impl Fn(&str) -> bool) {
+        let mut stream = self.err.subscribe();
+        let told = stream.wait_for(|written| holds(&String::from_utf8_lossy(&written.bytes)));
+        within(what, told).await.unwrap();
+    }
+
+    /// All of standard output, once it has ended.
+    pub async fn whole(&self) -> Vec<u8> {
+        let mut stream = self.out.subscribe();
+        let whole = within("the stream of a process ends", stream.wait_for(|written| written.ended)).await;
+        whole.unwrap().bytes.clone()
     }
 
     /// Waits until `pick` makes something of a whole line of standard output.
