@@ -15,20 +15,21 @@ from pathlib import Path
 from . import plot, report
 from .figures import Figures
 from .measures import measures
-from .processes import RunFailed, await_port, free_port, output, running
+from .processes import RunFailed, await_port, end_children, free_port, output, running
 from .site import AUDIENCE, BENCH, FOREIGN_ORIGIN, ISSUER, ORIGIN, PATH, SERVER_NAME, Site
 from .targets import TARGETS, find, version
 
 ROOT = BENCH.parent
 DESCRIPTORS = 20000
 LOAD_SECONDS = 180
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main():
     """Returns 0 if every run gave a figure, 1 if one failed, 2 if nothing could be run, 130 if it was interrupted."""
     asked = arguments()
-    signal.signal(signal.SIGTERM, interrupt)
-    signal.signal(signal.SIGHUP, interrupt)
+    for one in INTERRUPTS:
+        signal.signal(one, interrupt)
     try:
         raise_descriptor_limit()
         built = {
@@ -45,6 +46,8 @@ def main():
         return 2
     except KeyboardInterrupt:
         return 130
+    finally:
+        end_children()
     facts["whole"] = whole
     publish(asked.out, facts, kinds, chosen, absent, runs)
     if not whole:
@@ -91,6 +94,9 @@ def program(text):
 
 
 def interrupt(_signal, _frame):
+    """Ends the measuring once; what ends the processes is not interrupted again."""
+    for one in INTERRUPTS:
+        signal.signal(one, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

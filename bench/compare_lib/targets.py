@@ -92,5 +92,5 @@ def version(target, program):
         said = output(["sh", "-c", 'exec "$@" 2>&1', "sh", program, *target.version], timeout=20)
     except RunFailed as failure:
         return f"unknown ({failure})"
-    found = re.search(r"\d+\.\d+\S*", said)
+    found = re.search(r"\d+\.\d+\.\d+\S*", said.split("version:")[-1])  # a path may hold another one
     return found.group() if found else "unknown"
