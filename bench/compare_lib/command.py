@@ -16,7 +16,7 @@ from . import plot, report
 from .figures import Figures
 from .measures import measures
 from .processes import RunFailed, await_port, end_children, free_port, output, running
-from .site import AUDIENCE, BENCH, FOREIGN_ORIGIN, ISSUER, ORIGIN, PATH, SERVER_NAME, Site
+from .site import AUDIENCE, BENCH, ISSUER, ORIGIN, PATH, SERVER_NAME, Site
 from .targets import TARGETS, find, version
 
 ROOT = BENCH.parent
@@ -168,7 +168,7 @@ def load_arguments(site, measure, target, port, pid):
     if target.name == "drop":  # it has no cap to fill
         arguments[arguments.index("--held") + 1] = 0
     arguments += ["--url", f"{'wss' if target.tls else 'ws'}://127.0.0.1:{port}{PATH}", "--pid", pid]
-    arguments += ["--server-name", SERVER_NAME, "--origin", FOREIGN_ORIGIN if measure.load == "refused" else ORIGIN]
+    arguments += ["--server-name", SERVER_NAME, "--origin", ORIGIN]  # `refused` sends a foreign one of its own
     if target.tls:
         arguments += ["--ca", site.certs / "ca.pem"]
     if target.credential:

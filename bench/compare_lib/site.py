@@ -7,7 +7,6 @@ from .processes import output
 BENCH = Path(__file__).resolve().parent.parent
 
 ORIGIN = "https://app.example"
-FOREIGN_ORIGIN = "https://evil.example"
 SERVER_NAME = "localhost"
 PATH = "/chat"
 ISSUER = "https://login.example"
