@@ -22,6 +22,7 @@ from .targets import TARGETS, find, version
 ROOT = BENCH.parent
 DESCRIPTORS = 20000
 LOAD_SECONDS = 180
+GROUP = "X25519"
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -64,11 +65,14 @@ def arguments():
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds over all targets (3; with --quick 1)")
     parser.add_argument("--only", type=word_list(names), metavar="TARGET,...", help=", ".join(names))
     parser.add_argument("--measure", type=word_list(groups), metavar="MEASURE,...", help=", ".join(groups))
-    parser.add_argument("--out", type=Path, default=ROOT / "target" / "compare", metavar="DIR", help="where results go (target/compare)")
+    results = ROOT / "target" / "compare"
+    parser.add_argument("--out", type=Path, default=results, metavar="DIR", help="where results go (target/compare)")
     parser.add_argument("--wsgate", type=program, metavar="PATH", help="measure this binary, build none")
     parser.add_argument("--bench", type=program, metavar="PATH", help="use this load tool, build none")
     asked = parser.parse_args()
-    asked.rounds = asked.rounds or (1 if asked.quick else 3)
+    asked.rounds = (1 if asked.quick else 3) if asked.rounds is None else asked.rounds
+    if asked.rounds < 1:
+        parser.error("--rounds takes 1 or more")
     return asked
 
 
@@ -159,7 +163,9 @@ def measure_once(site, measure, target, built):
         with running(argv, site.log(target.name), env) as proxy:
             await_port(proxy, port, site.log(target.name))
             load = [bench, "load", measure.load, *load_arguments(site, measure, target, port, proxy.pid)]
-            return parse(output(load, LOAD_SECONDS), measure)
+            result = parse(output(load, LOAD_SECONDS), measure)
+    judge(result, measure, target)
+    return result
 
 
 def load_arguments(site, measure, target, port, pid):
@@ -185,6 +191,14 @@ def parse(text, measure):
     if not isinstance(result.get(measure.value), (int, float)):
         raise RunFailed(f"the load tool reported no {measure.value}")
     return result
+
+
+def judge(result, measure, target):
+    """A figure counts only if the work was the one that all do."""
+    if target.tls and result.get("kx_group", GROUP) != GROUP:
+        raise RunFailed(f"the key exchange was {result['kx_group']}, and was to be {GROUP}")
+    if measure.load == "refused" and set(result.get("statuses", {})) != {"403"}:
+        raise RunFailed(f"answered {result.get('statuses')}, and was to answer 403")
 
 
 def describe(asked, chosen, built):
