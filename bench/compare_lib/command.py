@@ -38,7 +38,7 @@ def main():
             "wsgate-bench": asked.bench or build(["-p", "wsgate-bench"], "wsgate-bench"),
         }
         chosen, absent = choose(asked.only, built)
-        kinds = [one for one in measures(asked.quick) if not asked.measure or {one.name, one.group} & set(asked.measure)]
+        kinds = [one for one in measures(asked.quick) if not asked.measure or (one.group or one.name) in asked.measure]
         facts = describe(asked, chosen, built)
         with tempfile.TemporaryDirectory(prefix="wsgate-compare-") as folder:
             runs, whole = compare(Site(folder, built["wsgate"]), asked.rounds, kinds, chosen, built)

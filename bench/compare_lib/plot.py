@@ -50,10 +50,12 @@ def svg(facts, kinds, chosen, figures):
             drawn += [f'<g transform="translate({x} {y})">', *lines, "</g>"]
         y += max(height for height, _ in row) + GAP
     width, height = 2 * MARGIN + COLUMNS * PANEL_WIDTH + (COLUMNS - 1) * GAP, y + 4
-    where = f"{facts['cpu']}, {facts['cores']} cores, one worker thread each, TLS 1.3, X25519, P-256; {facts['date'][:10]}"
+    where = f"{facts['cpu']}, {facts['cores']} cores, one worker thread each, TLS 1.3, X25519, P-256; "
+    where += facts["date"][:10]
     what = "Less is better. CPU time of the proxy; memory per idle connection. Dashed: yardsticks that judge nothing."
     return "\n".join([
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+        ' role="img">',
         f"<title>{escape('What wsgate costs beside its peers: ' + where)}</title>",
         f"<style>{STYLE}</style>",
         f'<rect class="ground" x="0.5" y="0.5" width="{width - 1}" height="{height - 1}" rx="6"/>',

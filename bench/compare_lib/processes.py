@@ -34,7 +34,7 @@ def free_port():
 
 @contextmanager
 def running(argv, log, env=None):
-    """Runs a command in a session of its own, its output in the file `log`; ends it and its children on every way out."""
+    """Runs a command in a session of its own, its output in the file `log`; ends it and its children in any case."""
     with open(log, "wb") as out:
         process = subprocess.Popen(
             [str(word) for word in argv],

@@ -27,11 +27,11 @@ def about(facts, chosen, absent, figures):
         rounds += ", quick: short and small, a smoke test and no result"
     if not facts["whole"]:
         rounds += ", interrupted"
-    tls = f"{' '.join(figures.said('tls_version')) or 'TLS 1.3'}, {' '.join(figures.said('kx_group')) or 'X25519'}, P-256 certificate"
+    tls = [*figures.said("tls_version"), *figures.said("kx_group"), "P-256 certificate"]
     lines = [
         f"- {facts['date']}; {machine}; load average at the start {facts['load_average']}",
-        f"- {rounds}; every figure is a median over the rounds; every run has a fresh process, alone, with one worker thread",
-        f"- {tls}, the same for all; tree {facts['revision']}",
+        f"- {rounds}; figures are medians over the rounds; each run has a fresh process, alone, one worker thread",
+        f"- {', '.join(tls)}: the same for all; tree {facts['revision']}",
     ]
     lines += [f"- {target.name}: {facts['versions'][target.name]}; {target.about}" for target in chosen]
     lines += [f"- {name}: not measured, {reason}" for name, reason in absent.items()]
@@ -48,7 +48,8 @@ def cost_table(kinds, chosen, absent, figures):
     head = ["", *(f"{measure.title}, {measure.unit}" for measure in kinds)]
     loads = [f"- {measure.title}: {measure.settings()}" for measure in kinds]
     return "\n\n".join([
-        "## Cost\n\nCPU time of the proxy, all its threads and children; for an idle connection its proportional set size.",
+        "## Cost",
+        "CPU time of the proxy, all its threads and children; for an idle connection its proportional set size.",
         table(head, rows),
         "\n".join(loads),
     ])
@@ -71,7 +72,7 @@ def amount(measure, value):
 
 
 def ratio_table(kinds, figures):
-    """One row a measure: wsgate's share of the best peer's and of the yardstick's cost, beside what is to be reached."""
+    """One row a measure: wsgate's share of the best peer's and of the yardstick's cost, and what is to be reached."""
     rows = []
     for measure in kinds:
         if measure.peer_at_most is None and measure.yardstick is None:
@@ -86,7 +87,8 @@ def ratio_table(kinds, figures):
     if not rows:
         return ""
     head = ["wsgate", "best peer", "ratio", "at most", "", "yardstick", "ratio", "at most", ""]
-    return "## Ratios\n\nMedians of the rounds' ratios; in every round the best peer is that round's best.\n\n" + table(head, rows)
+    words = "## Ratios\n\nMedians of the rounds' ratios; in every round the best peer is that round's best."
+    return f"{words}\n\n{table(head, rows)}"
 
 
 def ratio_cells(ratio, at_most, name):
@@ -112,12 +114,13 @@ def pace_table(kinds, chosen, figures):
         value = figures.median(measure, name, "messages_per_second")
         return NOTHING if value is None else f"{value:.0f}"
 
-    parts = ["## Pace\n\nAs the client sees it, which shares the machine: read these beside each other, not as capacities."]
-    for words, measures, figure in (("messages a second", echoes, rate), ("p50 / p99, us", timed, latency)):
+    words = "As the client sees it, which shares the machine: read these beside each other, not as capacities."
+    parts = ["## Pace", words]
+    for corner, measures, figure in (("messages a second", echoes, rate), ("p50 / p99, us", timed, latency)):
         if measures:
             rows = [[target.name, *(figure(measure, target.name) for measure in measures)] for target in chosen]
             rows = [row for row in rows if any(one != NOTHING for one in row[1:])]
-            parts.append(table([words, *(measure.title for measure in measures)], rows))
+            parts.append(table([corner, *(measure.title for measure in measures)], rows))
     return "\n\n".join(parts)
 
 
@@ -139,8 +142,8 @@ def growth_table(kinds, figures):
     if len(memory) < 3:
         return ""
     rows = [
-        [f"{count:.0f}", f"{bytes_ / 2**20:.1f}", f"{bytes_ / count / 1024:.2f}", f"{time / 1e6:.2f}", f"{time / count:.0f}"]
-        for (count, bytes_), (_, time) in zip(memory, cpu)
+        [f"{count:.0f}", f"{held / 2**20:.1f}", f"{held / count / 1024:.2f}", f"{us / 1e6:.2f}", f"{us / count:.0f}"]
+        for (count, held), (_, us) in zip(memory, cpu)
     ]
     head = ["connections", "memory, MiB", "each, KiB", "CPU, s", "each, us"]
     lines = [f"- {what}: no point is further than {straight_line(points)[2]:.1%} from the straight line"

@@ -1,4 +1,4 @@
-"""The temporary folder that a comparison lives in: certificates, a token key, and configurations with their blanks filled in."""
+"""The temporary folder that a comparison lives in: certificates, keys, configurations with their blanks filled in."""
 
 from pathlib import Path
 
