@@ -119,7 +119,7 @@ def build(package, name):
     print(f"compare: {' '.join(argv)}", file=sys.stderr)
     if subprocess.run(argv, cwd=ROOT).returncode != 0:
         raise RunFailed(f"{name} could not be built")
-    return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / name
+    return ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / name
 
 
 def choose(only, built):

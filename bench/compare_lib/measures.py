@@ -44,7 +44,7 @@ class Measure:
 
 def measures(quick):
     """All measures in the order of the tables. `quick` asks for less of each."""
-    seconds, warmup = (1, 1) if quick else (3, 1)
+    seconds, warmup = (1, 1) if quick else (5, 1)
     idle, growth, handshakes = (1000, (500, 1000, 2000), 500) if quick else (4000, (500, 1000, 2000, 4000, 8000), 2000)
 
     def echo(name, title, size, connections, in_flight, peer, floor):
