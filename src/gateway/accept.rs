@@ -18,7 +18,7 @@ pub(super) async fn accept(house: Arc<House>, door: Arc<Door>, listener: TcpList
         match house.limits.admit_connection() {
             Ok(slot) => {
                 let life = connection::serve(Arc::clone(&house), Arc::clone(&door), tcp, visit, slot);
-                connections.spawn(house.end.clone().run_until_cancelled_owned(life));
+                connections.spawn(life);
             }
             Err(reason) => visit.refused(&reason.into()),
         }

@@ -12,13 +12,13 @@ use super::entrance::{self, Entered};
 use super::house::{Door, House};
 use super::sessions::Registration;
 use super::snapshot::Snapshot;
-use super::visit::Visit;
+use super::visit::{Stay, Visit};
 use super::{answer, clock, random};
 use crate::config::ProxyMode;
 use crate::limits::{AddressPermit, ConnectionPermit, ServerPermit, SessionPermit, SubjectPermit};
 use crate::net::http;
 use crate::net::relay::{self, Control};
-use crate::net::tls::ClientStream;
+use crate::net::tls::{BackendStream, ClientStream};
 use crate::net::upstream::UpstreamConnection;
 use crate::peer::ClientAddr;
 use crate::policy::admission::{Admission, authorize};
@@ -38,25 +38,46 @@ struct Admitted {
     registration: Registration,
 }
 
+/// A session whose 101 is written, and the places it holds while it lives.
+struct Opened {
+    client: ClientStream,
+    backend: BackendStream,
+    glued: Vec<u8>,
+    session: Session,
+    control: Control,
+    stay: Stay,
+    places: (ConnectionPermit, SessionPermit, SubjectPermit, ServerPermit, Registration),
+}
+
 /// Carries a connection from its accept to its last record.
-pub(super) async fn serve(
-    house: Arc<House>,
+pub(super) async fn serve(house: Arc<House>, door: Arc<Door>, tcp: TcpStream, visit: Visit, place: ConnectionPermit) {
+    // In a box of its own: nothing of a finished handshake stays allocated beside its session.
+    let opening = Box::pin(open(&house, door, tcp, visit, place));
+    let Some(Some(opened)) = house.end.run_until_cancelled(opening).await else { return };
+    let Opened { client, backend, glued, session, control, stay, places } = opened;
+    let tell = |ended: &Ended| stay.closed(ended);
+    relay::relay(client, backend, glued, session, control, house.observer.as_ref(), tell).await;
+    drop(places);
+}
+
+/// Leads a connection to its 101, or answers it with a refusal.
+async fn open(
+    house: &House,
     door: Arc<Door>,
     tcp: TcpStream,
     mut visit: Visit,
     mut connection: ConnectionPermit,
-) {
+) -> Option<Opened> {
     let deadline = visit.deadline(house.rules.total);
-    let Some(Entered { mut client, mut address }) = entrance::enter(&house, &door, tcp, &mut visit).await else {
-        return;
-    };
-    let admitted = timeout_at(deadline, admit(&house, &door, &mut client, &mut address, &mut visit)).await;
-    let Admitted { admission, upstream, session: session_permit, subject: subject_permit, control, registration } =
+    let Entered { mut client, mut address } = entrance::enter(house, &door, tcp, &mut visit).await?;
+    let admitted = timeout_at(deadline, admit(house, &door, &mut client, &mut address, &mut visit)).await;
+    let Admitted { admission, upstream, session: session_permit, subject, control, registration } =
         match admitted.unwrap_or_else(|_| Err(Reason::AdmissionTimeout.into())) {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 visit.refused(&refusal);
-                return answer::refuse(&house, client, &refusal, visit.id()).await;
+                answer::refuse(house, client, &refusal, visit.id()).await;
+                return None;
             }
         };
 
@@ -66,16 +87,15 @@ pub(super) async fn serve(
     let stay = visit.opened(upstream.server, subprotocol);
     drop(admission);
     if answer::write(&mut client, &head, deadline).await.is_err() {
-        return stay.closed(&Ended::before_any_frame(Cause::ClientLost, By::Client));
+        stay.closed(&Ended::before_any_frame(Cause::ClientLost, By::Client));
+        return None;
     }
     connection.end_pending();
-    drop((address, head));
     let extensions = if upstream.accepted.extensions.is_some() { Extensions::Pass } else { Extensions::Strip };
     let session = Session::new(rules, extensions, lease, Instant::now().into_std(), random::fill);
-    let UpstreamConnection { stream: backend, glued, permit: server_permit, .. } = upstream;
-    let tell = |ended: &Ended| stay.closed(ended);
-    relay::relay(client, backend, glued, session, control, house.observer.as_ref(), tell).await;
-    drop((connection, session_permit, subject_permit, server_permit, registration));
+    let UpstreamConnection { stream: backend, glued, permit: server, .. } = upstream;
+    let places = (connection, session_permit, subject, server, registration);
+    Some(Opened { client, backend, glued, session, control, stay, places })
 }
 
 /// Leads a connection from its first byte to a verified 101 of a backend.

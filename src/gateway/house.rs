@@ -39,7 +39,7 @@ pub(super) struct House {
     pub(super) sessions: Sessions,
     /// Cancelled when the listeners are to stop.
     pub(super) closing: End,
-    /// Cancelled when whatever is left is to end at once.
+    /// Cancelled when whatever is left is to end at once; sessions are cut by their controls.
     pub(super) end: End,
 }
 
@@ -88,6 +88,12 @@ impl House {
         self.notice(Level::Info, "draining", format!("draining {} sessions", self.sessions.len()));
         self.closing.cancel();
         self.sessions.close_all(Cause::Drain);
+    }
+
+    /// Ends at once whatever is left.
+    pub(super) fn end_now(&self) {
+        self.end.cancel();
+        self.sessions.cut_all();
     }
 
     /// Judges handshakes from here on with these in place of what was read before; the rest stays.

@@ -75,7 +75,7 @@ impl std::error::Error for StartError {}
 impl Drop for Gateway {
     /// Whatever is left ends, and says that the gateway ended it.
     fn drop(&mut self) {
-        self.house.end.cancel();
+        self.house.end_now();
     }
 }
 
@@ -133,7 +133,7 @@ impl Gateway {
         if tokio::time::timeout(self.drain, self.connections.wait()).await.is_err() {
             self.house.notice(Level::Warning, "drain_cut", "the drain time is over: ending what is left".into());
         }
-        self.house.end.cancel();
+        self.house.end_now();
         self.services.close();
         let tasks = async {
             self.connections.wait().await;

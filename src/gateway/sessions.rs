@@ -16,6 +16,7 @@ struct Live {
     controls: HashMap<ConnectionId, Control>,
     /// What a session that registers is told at once.
     closing: Option<Cause>,
+    is_over: bool,
 }
 
 /// A session's place in the register; dropped with it.
@@ -32,6 +33,9 @@ impl Sessions {
         if let Some(cause) = live.closing {
             control.end(cause);
         }
+        if live.is_over {
+            control.cut();
+        }
         live.controls.insert(id, control);
         Registration { id, sessions: self.clone() }
     }
@@ -43,6 +47,13 @@ impl Sessions {
         for control in live.controls.values() {
             control.end(cause);
         }
+    }
+
+    /// Cuts every session, and every later one as soon as it registers.
+    pub(super) fn cut_all(&self) {
+        let mut live = self.lock();
+        live.is_over = true;
+        live.controls.values().for_each(Control::cut);
     }
 
     /// How many live.

@@ -6,23 +6,27 @@
 //!
 //! It judges nothing. Time is tokio's, so that tests can hold it still.
 
+mod alarm;
+mod control;
 #[cfg(test)]
 mod tests;
 mod wire;
 
+pub use control::Control;
+
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::sync::{Arc, OnceLock};
+use std::pin::pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Notify;
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{self, sleep, timeout};
 
 use crate::event::Observer;
-use crate::session::{Cause, EndKind, Ended, Session, ShortFrame, Side, Traffic};
+use crate::session::{EndKind, Ended, Session, ShortFrame, Side, Traffic};
+use alarm::Alarm;
+use control::Asked;
 use wire::{Drained, Wire};
 
 /// The most that one read takes from a socket.
@@ -40,41 +44,9 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; HEADROOM + READ_SIZE]);
 }
 
-/// Ends a session from outside: kept beside whoever may revoke, drain or replace it.
-#[derive(Clone, Debug, Default)]
-pub struct Control(Arc<Request>);
-
-#[derive(Debug, Default)]
-struct Request {
-    cause: OnceLock<Cause>,
-    asked: Notify,
-}
-
-impl Control {
-    /// A handle of which nobody has asked anything.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Asks for the session's end; the first cause counts.
-    pub fn end(&self, cause: Cause) {
-        if self.0.cause.set(cause).is_ok() {
-            self.0.asked.notify_one();
-        }
-    }
-
-    async fn asked(&self) -> Cause {
-        loop {
-            if let Some(cause) = self.0.cause.get() {
-                return *cause;
-            }
-            self.0.asked.notified().await;
-        }
-    }
-}
-
 /// Carries both streams until the session ends, and closes both. `backend_leftover` is what the backend sent behind its
-/// 101 and was read with it; `tell` is told of the end before the sockets linger, which is no part of the session.
+/// 101 and was read with it; `tell` is told of the end before the sockets linger, which is no part of the session. A
+/// session that is cut is told to nobody: its `tell` is dropped.
 pub fn relay<C, B>(
     client: C,
     backend: B,
@@ -93,9 +65,10 @@ where
     let mut turns = Turns { session, observer, told: [Traffic::default(); 2] };
     // What an `async fn` takes as an argument and moves, its future holds twice.
     async move {
-        let ended = turns.carry_out(&mut client, &mut backend, &control).await;
-        tell(&ended);
-        linger(&mut client, &mut backend).await;
+        if let Some(ended) = turns.carry_out(&mut client, &mut backend, &control).await {
+            tell(&ended);
+            linger(&mut client, &mut backend).await;
+        }
     }
 }
 
@@ -115,26 +88,6 @@ where
     let _ = timeout(LINGER, closing).await;
 }
 
-/// Waits for the session's next deadline. The alarm is moved only to an earlier time: a deadline that was put off makes
-/// it ring once for nothing, which costs less than moving it with every message.
-fn poll_alarm(
-    mut alarm: Pin<&mut Sleep>,
-    armed: &mut Option<std::time::Instant>,
-    session: &Session,
-    cx: &mut Context<'_>,
-) -> Poll<()> {
-    let Some(due) = session.poll_timeout() else { return Poll::Pending };
-    if armed.is_none_or(|armed| due < armed) {
-        alarm.as_mut().reset(Instant::from_std(due));
-        *armed = Some(due);
-    }
-    let rung = alarm.poll(cx);
-    if rung.is_ready() {
-        *armed = None;
-    }
-    rung
-}
-
 /// What the two directions share.
 struct Turns<'a> {
     session: Session,
@@ -150,49 +103,57 @@ enum Moved {
 }
 
 impl Turns<'_> {
-    /// Carries until the session is over.
-    async fn carry_out<C, B>(&mut self, client: &mut Wire<C>, backend: &mut Wire<B>, control: &Control) -> Ended
+    /// Carries until the session is over; `None` if it was cut.
+    async fn carry_out<C, B>(&mut self, client: &mut Wire<C>, backend: &mut Wire<B>, control: &Control) -> Option<Ended>
     where
         C: AsyncRead + AsyncWrite + Unpin,
         B: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut alarm = pin!(sleep(Duration::ZERO));
-        let mut armed = None;
-        let mut asked = pin!(control.asked());
-        let mut is_asked = false;
+        let mut timer = pin!(sleep(Duration::ZERO));
+        let mut alarm = Alarm::new(timer.as_mut());
         poll_fn(|cx| {
-            if !is_asked && let Poll::Ready(cause) = asked.as_mut().poll(cx) {
-                is_asked = true;
-                self.session.begin_close(cause, Instant::now().into_std());
+            let now = time::Instant::now().into_std();
+            match control.poll(cx) {
+                Asked::Nothing => {}
+                Asked::End(cause) => self.session.begin_close(cause, now),
+                Asked::Cut => return Poll::Ready(None),
             }
+            client.is_quiet = false;
+            backend.is_quiet = false;
             loop {
-                SCRATCH.with_borrow_mut(|scratch| self.poll(client, backend, scratch, cx));
+                SCRATCH.with_borrow_mut(|scratch| self.poll(client, backend, scratch, now, cx));
                 if let Some(ended) = self.session.poll_closed() {
-                    return Poll::Ready(ended);
+                    return Poll::Ready(Some(ended));
                 }
-                if poll_alarm(alarm.as_mut(), &mut armed, &self.session, cx).is_pending() {
+                if alarm.poll(self.session.poll_timeout(), now, cx).is_pending() {
                     return Poll::Pending;
                 }
-                self.session.handle_timeout(Instant::now().into_std());
+                self.session.handle_timeout(time::Instant::now().into_std());
             }
         })
         .await
     }
 
     /// Carries both ways what can be carried, a bounded amount of it.
-    fn poll<C, B>(&mut self, client: &mut Wire<C>, backend: &mut Wire<B>, scratch: &mut [u8], cx: &mut Context<'_>)
-    where
+    fn poll<C, B>(
+        &mut self,
+        client: &mut Wire<C>,
+        backend: &mut Wire<B>,
+        scratch: &mut [u8],
+        now: Instant,
+        cx: &mut Context<'_>,
+    ) where
         C: AsyncRead + AsyncWrite + Unpin,
         B: AsyncRead + AsyncWrite + Unpin,
     {
         for _ in 0..ROUNDS {
-            let up = self.carry(Side::Client, client, backend, scratch, cx);
-            let down = self.carry(Side::Backend, backend, client, scratch, cx);
-            self.tell();
+            let up = self.carry(Side::Client, client, backend, scratch, now, cx);
+            let down = self.carry(Side::Backend, backend, client, scratch, now, cx);
             if self.session.poll_closed().is_some() || (up == Moved::No && down == Moved::No) {
-                return;
+                return self.tell();
             }
         }
+        self.tell();
         cx.waker().wake_by_ref();
     }
 
@@ -215,6 +176,7 @@ impl Turns<'_> {
         source: &mut Wire<X>,
         sink: &mut Wire<Y>,
         scratch: &mut [u8],
+        now: Instant,
         cx: &mut Context<'_>,
     ) -> Moved
     where
@@ -222,7 +184,6 @@ impl Turns<'_> {
         Y: AsyncWrite + Unpin,
     {
         let to = from.opposite();
-        let now = Instant::now().into_std();
         match sink.poll_drain(cx) {
             Drained::Waits { progress } => {
                 if progress {
@@ -270,7 +231,7 @@ impl Turns<'_> {
         bytes: &mut [u8],
         mut at: usize,
         sink: &mut Wire<Y>,
-        now: std::time::Instant,
+        now: Instant,
         cx: &mut Context<'_>,
     ) -> usize
     where
@@ -294,7 +255,7 @@ impl Turns<'_> {
     }
 
     /// Sends the frames of the gateway's own that may stand here.
-    fn insert<Y>(&mut self, to: Side, sink: &mut Wire<Y>, now: std::time::Instant, cx: &mut Context<'_>) -> Moved
+    fn insert<Y>(&mut self, to: Side, sink: &mut Wire<Y>, now: Instant, cx: &mut Context<'_>) -> Moved
     where
         Y: AsyncWrite + Unpin,
     {

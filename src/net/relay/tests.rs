@@ -1,16 +1,17 @@
 //! The relay over pipes, with time held still.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use super::*;
 use crate::event::Event;
-use crate::session::{By, Direction, Extensions, SessionRules};
+use crate::session::{By, Cause, Direction, Extensions, SessionRules};
 use crate::units::ByteSize;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -255,6 +256,27 @@ async fn an_end_from_outside_is_told_at_a_boundary() {
     rig.client.write_all(&close(true, 1001)).await.unwrap();
     drop((rig.client, rig.backend));
     assert_eq!(rig.task.await.unwrap().cause, Cause::Drain, "FR18");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_cut_is_gone_at_once_without_a_word() {
+    let ends = [Control::end as fn(&Control, Cause), |control, _| control.cut()];
+    let mut seen = Vec::new();
+    for end in ends {
+        let ((mut client, near_client), (mut backend, near_backend)) = (duplex(64), duplex(64));
+        let session = Session::new(Arc::new(roomy()), Extensions::Strip, None, Instant::now().into_std(), fixed);
+        let (observer, control, mut told) = (Counter::default(), Control::new(), None);
+        let tell = |ended: &Ended| told = Some(ended.cause);
+        let relay = relay(near_client, near_backend, Vec::new(), session, control.clone(), &observer, tell);
+        let script = async {
+            end(&control, Cause::Drain);
+            (rest(&mut backend).await.len(), rest(&mut client).await.len())
+        };
+        let begun = Instant::now();
+        let ((), got) = tokio::join!(relay, script);
+        seen.push((told, got, begun.elapsed() < SECOND));
+    }
+    assert_eq!(seen, [(Some(Cause::Drain), (8, 4), false), (None, (0, 0), true)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,6 +16,8 @@ pub(super) struct Wire<T> {
     output: Waiting,
     way: Way,
     thrown_away: usize,
+    /// Whether there was nothing to read in this poll: it is asked once, and wakes the task when there is.
+    pub(super) is_quiet: bool,
 }
 
 /// How far writing has come.
@@ -52,7 +54,7 @@ impl<T> Wire<T> {
             input.splice(..0, [0; HEADROOM]);
         }
         let input = Waiting::behind(HEADROOM, input);
-        Self { io, input, output: Waiting::default(), way: Way::Flushed, thrown_away: 0 }
+        Self { io, input, output: Waiting::default(), way: Way::Flushed, thrown_away: 0, is_quiet: false }
     }
 
     /// Keeps what was read and may not be judged yet, with headroom in front of it.
@@ -85,8 +87,13 @@ impl<T> Wire<T> {
 impl<T: AsyncRead + Unpin> Wire<T> {
     /// What one read brings; zero bytes are the stream's end.
     pub(super) fn poll_input(&mut self, buffer: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.is_quiet {
+            return Poll::Pending;
+        }
         let mut buffer = ReadBuf::new(buffer);
-        ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
+        let read = Pin::new(&mut self.io).poll_read(cx, &mut buffer);
+        self.is_quiet = read.is_pending();
+        ready!(read)?;
         Poll::Ready(Ok(buffer.filled().len()))
     }
 }
@@ -147,6 +154,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
     /// closed over unread bytes is reset, and the last bytes sent may be lost with it. A side that goes on sending is read
     /// no further than [`super::LINGER_BYTES`]: the time that is left is for it to read, and costs nothing here.
     pub(super) fn poll_linger(&mut self, scratch: &mut [u8], cx: &mut Context<'_>) -> Poll<()> {
+        self.is_quiet = false;
         if let Drained::Waits { .. } = self.poll_drain(cx) {
             return Poll::Pending;
         }
