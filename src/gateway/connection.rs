@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::entrance::{self, Entered};
@@ -17,7 +16,8 @@ use super::{answer, clock, random};
 use crate::config::ProxyMode;
 use crate::limits::{AddressPermit, ConnectionPermit, ServerPermit, SessionPermit, SubjectPermit};
 use crate::net::http;
-use crate::net::relay::{self, Control};
+use crate::net::listener::Incoming;
+use crate::net::relay::{Control, Relay};
 use crate::net::tls::{BackendStream, ClientStream};
 use crate::net::upstream::UpstreamConnection;
 use crate::peer::ClientAddr;
@@ -38,39 +38,43 @@ struct Admitted {
     registration: Registration,
 }
 
-/// A session whose 101 is written, and the places it holds while it lives.
-struct Opened {
-    client: ClientStream,
-    backend: BackendStream,
-    glued: Vec<u8>,
-    session: Session,
-    control: Control,
-    stay: Stay,
-    places: (ConnectionPermit, SessionPermit, SubjectPermit, ServerPermit, Registration),
-}
+/// A relay whose 101 is written, and who tells of its end.
+type Opened = (Relay<ClientStream, BackendStream, Permits>, Stay);
+
+/// What a session holds while it lives.
+type Permits = (ConnectionPermit, SessionPermit, SubjectPermit, ServerPermit, Registration);
 
 /// Carries a connection from its accept to its last record.
-pub(super) async fn serve(house: Arc<House>, door: Arc<Door>, tcp: TcpStream, visit: Visit, place: ConnectionPermit) {
-    // In a box of its own: nothing of a finished handshake stays allocated beside its session.
-    let opening = Box::pin(open(&house, door, tcp, visit, place));
-    let Some(Some(opened)) = house.end.run_until_cancelled(opening).await else { return };
-    let Opened { client, backend, glued, session, control, stay, places } = opened;
-    let tell = |ended: &Ended| stay.closed(ended);
-    relay::relay(client, backend, glued, session, control, house.observer.as_ref(), tell).await;
-    drop(places);
+pub(super) async fn serve(
+    house: Arc<House>,
+    door: Arc<Door>,
+    socket: Incoming,
+    mut visit: Visit,
+    connection: ConnectionPermit,
+) {
+    let address = match entrance::charge_direct(&house, &door, &mut visit) {
+        Ok(address) => address,
+        Err(refusal) => return visit.refused(&refusal),
+    };
+    let opening = Box::pin(open(&house, &door, socket, visit, connection, address));
+    if let Some(Some((relay, stay))) = house.end.run_until_cancelled(opening).await {
+        // A task of its own: nothing of a finished handshake stays allocated beside its session.
+        house.connections.spawn(relay.run(move |ended| stay.closed(ended)));
+    }
 }
 
 /// Leads a connection to its 101, or answers it with a refusal.
 async fn open(
     house: &House,
-    door: Arc<Door>,
-    tcp: TcpStream,
+    door: &Door,
+    socket: Incoming,
     mut visit: Visit,
     mut connection: ConnectionPermit,
+    address: Option<AddressPermit>,
 ) -> Option<Opened> {
     let deadline = visit.deadline(house.rules.total);
-    let Entered { mut client, mut address } = entrance::enter(house, &door, tcp, &mut visit).await?;
-    let admitted = timeout_at(deadline, admit(house, &door, &mut client, &mut address, &mut visit)).await;
+    let Entered { mut client, mut address } = entrance::enter(house, door, socket, address, &mut visit).await?;
+    let admitted = timeout_at(deadline, admit(house, door, &mut client, &mut address, &mut visit)).await;
     let Admitted { admission, upstream, session: session_permit, subject, control, registration } =
         match admitted.unwrap_or_else(|_| Err(Reason::AdmissionTimeout.into())) {
             Ok(admitted) => admitted,
@@ -85,7 +89,6 @@ async fn open(
     let rules = Arc::clone(&admission.policy.session);
     let lease = admission.principal.session_until().map(|until| until.saturating_since(clock::unix_now()));
     let stay = visit.opened(upstream.server, subprotocol);
-    drop(admission);
     if answer::write(&mut client, &head, deadline).await.is_err() {
         stay.closed(&Ended::before_any_frame(Cause::ClientLost, By::Client));
         return None;
@@ -93,9 +96,10 @@ async fn open(
     connection.end_pending();
     let extensions = if upstream.accepted.extensions.is_some() { Extensions::Pass } else { Extensions::Strip };
     let session = Session::new(rules, extensions, lease, Instant::now().into_std(), random::fill);
-    let UpstreamConnection { stream: backend, glued, permit: server, .. } = upstream;
+    let UpstreamConnection { stream: backend, glued: backend_leftover, permit: server, .. } = upstream;
     let places = (connection, session_permit, subject, server, registration);
-    Some(Opened { client, backend, glued, session, control, stay, places })
+    let observer = Arc::clone(&house.observer);
+    Some((Relay { client, backend, backend_leftover, session, control, observer, places }, stay))
 }
 
 /// Leads a connection from its first byte to a verified 101 of a backend.

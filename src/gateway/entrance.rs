@@ -15,6 +15,7 @@ use super::visit::Visit;
 use crate::config::ProxyMode;
 use crate::limits::AddressPermit;
 use crate::net::client_address::{client_from_forwarded, is_trusted};
+use crate::net::listener::Incoming;
 use crate::net::tls::{ClientStream, ServerTls, TlsError};
 use crate::net::{http, proxy_protocol};
 use crate::peer::ClientAddr;
@@ -29,15 +30,31 @@ pub(super) struct Entered {
     pub(super) address: Option<AddressPermit>,
 }
 
-/// Learns whose address is charged, charges it, and completes TLS. A client that is turned away here has got its answer
-/// when this returns `None`; the visit knows the refusal.
-pub(super) async fn enter(house: &House, door: &Door, tcp: TcpStream, visit: &mut Visit) -> Option<Entered> {
-    let mut tcp = tcp;
-    let address = match charge_peer(house, door, &mut tcp, visit).await {
-        Ok(address) => address,
-        Err(refusal) => {
-            visit.refused(&refusal);
-            return None;
+/// Charges the address of a client that no proxy speaks for, before anything is spent on it but its accept.
+pub(super) fn charge_direct(house: &House, door: &Door, visit: &mut Visit) -> Result<Option<AddressPermit>, Refusal> {
+    match door.proxy {
+        ProxyMode::None => {
+            visit.client_is(ClientAddr::new(visit.peer));
+            charge(house, door, visit)
+        }
+        ProxyMode::ProxyProtocol | ProxyMode::XForwardedFor => Ok(None),
+    }
+}
+
+/// Learns whose address is charged where a proxy tells it, charges it, and completes TLS. A client that is turned away
+/// here has got its answer when this returns `None`; the visit knows the refusal.
+pub(super) async fn enter(
+    house: &House,
+    door: &Door,
+    socket: Incoming,
+    address: Option<AddressPermit>,
+    visit: &mut Visit,
+) -> Option<Entered> {
+    let mut tcp = socket.watch().inspect_err(|_| visit.refused(&Reason::Internal.into())).ok()?;
+    let address = match address {
+        Some(address) => Some(address),
+        None => {
+            charge_proxied(house, door, &mut tcp, visit).await.inspect_err(|refusal| visit.refused(refusal)).ok()?
         }
     };
     let Some(tls) = &door.tls else {
@@ -55,24 +72,22 @@ pub(super) async fn enter(house: &House, door: &Door, tcp: TcpStream, visit: &mu
     }
 }
 
-async fn charge_peer(
+async fn charge_proxied(
     house: &House,
     door: &Door,
     tcp: &mut TcpStream,
     visit: &mut Visit,
 ) -> Result<Option<AddressPermit>, Refusal> {
-    let client = match door.proxy {
-        ProxyMode::None => ClientAddr::new(visit.peer),
+    match door.proxy {
+        ProxyMode::None => Ok(None),
         ProxyMode::ProxyProtocol => {
-            proxy_protocol::read_client(tcp, visit.peer, &door.trusted, house.rules.proxy_header).await?
+            let deadline = house.rules.proxy_header;
+            visit.client_is(proxy_protocol::read_client(tcp, visit.peer, &door.trusted, deadline).await?);
+            charge(house, door, visit)
         }
-        ProxyMode::XForwardedFor if is_trusted(visit.peer, &door.trusted) => return Ok(None),
-        ProxyMode::XForwardedFor => {
-            return Err(Refusal::new(Reason::ProxyUntrusted).with_detail(visit.peer.to_string()));
-        }
-    };
-    visit.client_is(client);
-    charge(house, door, visit)
+        ProxyMode::XForwardedFor if is_trusted(visit.peer, &door.trusted) => Ok(None),
+        ProxyMode::XForwardedFor => Err(Refusal::new(Reason::ProxyUntrusted).with_detail(visit.peer.to_string())),
+    }
 }
 
 /// Charges the address that X-Forwarded-For names.

@@ -13,6 +13,7 @@ use governor::clock::MonotonicClock;
 use ipnet::IpNet;
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 
 use super::sessions::Sessions;
 use super::snapshot::Snapshot;
@@ -37,6 +38,8 @@ pub(super) struct House {
     pub(super) tls_turns: Semaphore,
     pub(super) lingering: Semaphore,
     pub(super) sessions: Sessions,
+    /// The tasks of handshakes and sessions.
+    pub(super) connections: TaskTracker,
     /// Cancelled when the listeners are to stop.
     pub(super) closing: End,
     /// Cancelled when whatever is left is to end at once; sessions are cut by their controls.
@@ -78,6 +81,7 @@ impl House {
             tls_turns: Semaphore::new(tls_turns),
             lingering: Semaphore::new(LINGER_SLOTS),
             sessions: Sessions::default(),
+            connections: TaskTracker::new(),
             closing: End::new(),
             end: End::new(),
         })

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Config, ListenerConfig};
 use crate::event::{Level, SharedObserver};
 use crate::limits::Usage;
-use crate::net::listener;
+use crate::net::listener::{self, Listener};
 use crate::net::tls::ServerTls;
 use crate::telemetry::Fanout;
 use crate::telemetry::clock::system_clock;
@@ -41,7 +41,6 @@ pub struct Gateway {
     house: Arc<House>,
     addresses: Vec<SocketAddr>,
     health_address: Option<SocketAddr>,
-    connections: TaskTracker,
     services: TaskTracker,
     health: Arc<HealthState>,
     drain: Duration,
@@ -100,7 +99,6 @@ impl Gateway {
             house,
             addresses,
             health_address,
-            connections: TaskTracker::new(),
             services: TaskTracker::new(),
             health: Arc::new(HealthState::new(metrics)),
             drain,
@@ -129,14 +127,14 @@ impl Gateway {
     pub async fn drain(self) {
         self.health.set(Readiness::Draining);
         self.house.begin_drain();
-        self.connections.close();
-        if tokio::time::timeout(self.drain, self.connections.wait()).await.is_err() {
+        self.house.connections.close();
+        if tokio::time::timeout(self.drain, self.house.connections.wait()).await.is_err() {
             self.house.notice(Level::Warning, "drain_cut", "the drain time is over: ending what is left".into());
         }
         self.house.end_now();
         self.services.close();
         let tasks = async {
-            self.connections.wait().await;
+            self.house.connections.wait().await;
             self.services.wait().await;
         };
         // What was cancelled ends at its next await; this bound is for what blocks a thread.
@@ -148,8 +146,7 @@ impl Gateway {
         for (address, listener, door) in listeners {
             self.house.notice(Level::Info, "listening", format!("listening on {address}"));
             let house = Arc::clone(&self.house);
-            let connections = self.connections.clone();
-            self.services.spawn(accept::accept(house, door, listener, connections));
+            self.services.spawn(accept::accept(house, door, listener));
         }
         self.services.spawn(watch::run(Arc::clone(&self.house), doors, sources));
         if let Some(listener) = health {
@@ -160,7 +157,7 @@ impl Gateway {
 }
 
 /// A listener that is bound, and its door.
-type Bound = (SocketAddr, TcpListener, Arc<Door>);
+type Bound = (SocketAddr, Listener, Arc<Door>);
 
 fn doors(listeners: &[Bound]) -> Vec<Arc<Door>> {
     listeners.iter().map(|(.., door)| Arc::clone(door)).collect()
@@ -170,6 +167,7 @@ fn bind_all(configs: &[ListenerConfig]) -> Result<Vec<Bound>, StartError> {
     let mut bound = Vec::new();
     for config in configs {
         let (address, listener) = bind(config.address)?;
+        let listener = Listener::new(listener).map_err(|source| StartError::Bind { address, source })?;
         let tls = config.tls.as_ref().map(ServerTls::new).transpose();
         let tls = tls.map_err(|error| StartError::Unusable(format!("TLS of {address}: {error}")))?;
         bound.push((address, listener, Arc::new(Door::new(config, tls))));

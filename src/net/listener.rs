@@ -1,15 +1,20 @@
 //! Where connections come in: a listening socket, and an accept loop that neither spins nor dies.
 //!
 //! [`Acceptor::next`] hands out sockets and waits for nothing else, so a slow handshake delays nobody. When the process
+//! A socket that is handed out has cost its accept alone: it is watched when somebody wants it. When the process
 //! has no descriptor or memory left, it pauses with growing steps and says so. No spare descriptor is kept to accept
 //! and close with: the kernel's queue holds the clients meanwhile, and a session that ends lets the next one in.
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use rustix::net::{SocketFlags, acceptfrom_with};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -58,9 +63,38 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    tune(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
+}
+
+/// A listening socket whose connections are not watched before they are wanted.
+pub struct Listener(AsyncFd<std::net::TcpListener>);
+
+impl Listener {
+    /// Takes connections from `listener` from here on.
+    ///
+    /// # Errors
+    /// Where the system cannot watch it.
+    #[expect(deprecated, reason = "what replaces it is unsafe; a std listener keeps the descriptor that it names")]
+    pub fn new(listener: TcpListener) -> io::Result<Self> {
+        Ok(Self(AsyncFd::with_interest(listener.into_std()?, Interest::READABLE)?))
+    }
+}
+
+/// An accepted connection of which nothing was read; dropped, it is closed.
+#[derive(Debug)]
+pub struct Incoming(OwnedFd);
+
+impl Incoming {
+    /// Watches it.
+    ///
+    /// # Errors
+    /// Where the system has no memory left for it.
+    pub fn watch(self) -> io::Result<TcpStream> {
+        TcpStream::from_std(self.0.into())
+    }
 }
 
 /// Where an [`Acceptor`] takes connections from.
@@ -72,19 +106,20 @@ pub trait Source {
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
 }
 
-impl Source for TcpListener {
-    type Stream = TcpStream;
+impl Source for Listener {
+    type Stream = Incoming;
 
-    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (stream, peer) = Self::accept(self).await?;
-        // A socket that takes no option is dead already, which its first read tells.
-        let _ = tune(&stream);
-        Ok((stream, peer))
+    async fn accept(&self) -> io::Result<(Incoming, SocketAddr)> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let (socket, peer) =
+            self.0.async_io(Interest::READABLE, |listener| Ok(acceptfrom_with(listener, flags)?)).await?;
+        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok()).ok_or(Errno::PROTO)?;
+        Ok((Incoming(socket), peer))
     }
 }
 
-fn tune(stream: &TcpStream) -> io::Result<()> {
-    let socket = SockRef::from(stream);
+/// Sets what every connection is to have: accepted sockets take it over from the one that listens.
+fn tune(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL))?;
     #[cfg(target_os = "linux")]
@@ -93,7 +128,7 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
 }
 
 /// Takes connections from one source until it is stopped.
-pub struct Acceptor<S: Source = TcpListener> {
+pub struct Acceptor<S: Source = Listener> {
     source: S,
     observer: SharedObserver,
     stop: CancellationToken,
@@ -164,6 +199,8 @@ fn is_exhaustion(error: &io::Error) -> bool {
 mod tests {
     use std::collections::VecDeque;
     use std::sync::{Arc, Mutex};
+
+    use socket2::SockRef;
 
     use super::*;
 
@@ -265,12 +302,19 @@ mod tests {
         let Ok(listener) = bind("[::]:0".parse().unwrap()) else { return };
         let port = listener.local_addr().unwrap().port();
         let stop = CancellationToken::new();
+        let listener = Listener::new(listener).unwrap();
         let mut acceptor = Acceptor::new(listener, Arc::new(Notices::default()), stop.clone());
         let _client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-        let (stream, peer) = acceptor.next().await.unwrap();
+        let (socket, peer) = acceptor.next().await.unwrap();
+        let stream = socket.watch().unwrap();
         assert_eq!(crate::peer::ClientAddr::new(peer.ip()).to_string(), "127.0.0.1");
         assert!(stream.nodelay().unwrap());
-        assert!(SockRef::from(&stream).keepalive().unwrap());
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
+        #[cfg(target_os = "linux")]
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
         stop.cancel();
         assert!(acceptor.next().await.is_none());
     }

@@ -163,6 +163,9 @@ impl Deadlines {
 
     /// The next deadline of a clock that runs.
     pub(super) fn next(&self, start: Instant) -> Option<Instant> {
+        if self.paused == [Tick::NEVER; 3] {
+            return self.at.into_iter().min()?.instant(start);
+        }
         Timer::ALL.into_iter().filter(|timer| self.runs(*timer)).map(|timer| self.get(timer)).min()?.instant(start)
     }
 

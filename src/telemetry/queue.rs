@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 /// How long the writer waits for a line before it asks for sums to tell.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How long lines are gathered behind a batch. Under load the writer is then not woken for each of them.
+const GATHER: Duration = Duration::from_millis(5);
+
 /// Bytes that are handed to the writer at once, and at most one line more.
 const BATCH_BYTES: usize = 64 * 1024;
 
@@ -137,6 +140,7 @@ impl<W: Write> Desk<W> {
             if self.stopping.load(Ordering::Acquire) {
                 return self.write_rest(lines);
             }
+            thread::sleep(GATHER);
             if Instant::now() >= next_sums {
                 self.tell_sums();
                 next_sums = Instant::now() + TICK;

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{self, sleep, timeout};
 
-use crate::event::Observer;
+use crate::event::SharedObserver;
 use crate::session::{EndKind, Ended, Session, ShortFrame, Side, Traffic};
 use alarm::Alarm;
 use control::Asked;
@@ -44,30 +44,43 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; HEADROOM + READ_SIZE]);
 }
 
-/// Carries both streams until the session ends, and closes both. `backend_leftover` is what the backend sent behind its
-/// 101 and was read with it; `tell` is told of the end before the sockets linger, which is no part of the session. A
-/// session that is cut is told to nobody: its `tell` is dropped.
-pub fn relay<C, B>(
-    client: C,
-    backend: B,
-    backend_leftover: Vec<u8>,
-    session: Session,
-    control: Control,
-    observer: &dyn Observer,
-    tell: impl FnOnce(&Ended),
-) -> impl Future<Output = ()>
+/// Two streams that are to be joined, and what is needed for it.
+pub struct Relay<C, B, P> {
+    /// The stream to the client.
+    pub client: C,
+    /// The stream to the backend.
+    pub backend: B,
+    /// What the backend sent behind its 101 and was read with it.
+    pub backend_leftover: Vec<u8>,
+    /// The judge of both.
+    pub session: Session,
+    /// How others end it.
+    pub control: Control,
+    /// Who counts the traffic.
+    pub observer: SharedObserver,
+    /// What is given back when both sockets are closed.
+    pub places: P,
+}
+
+impl<C, B, P> Relay<C, B, P>
 where
     C: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut client = Wire::new(client, Vec::new());
-    let mut backend = Wire::new(backend, backend_leftover);
-    let mut turns = Turns { session, observer, told: [Traffic::default(); 2] };
-    // What an `async fn` takes as an argument and moves, its future holds twice.
-    async move {
-        if let Some(ended) = turns.carry_out(&mut client, &mut backend, &control).await {
-            tell(&ended);
-            linger(&mut client, &mut backend).await;
+    /// Carries both streams until the session ends, and closes both. `tell` is told of the end before the sockets
+    /// linger, which is no part of the session. A session that is cut is told to nobody: its `tell` is dropped.
+    pub fn run(self, tell: impl FnOnce(&Ended)) -> impl Future<Output = ()> {
+        let Self { client, backend, backend_leftover, session, control, observer, places } = self;
+        let mut client = Wire::new(client, Vec::new());
+        let mut backend = Wire::new(backend, backend_leftover);
+        let mut turns = Turns { session, observer, told: [Traffic::default(); 2] };
+        // What an `async fn` takes as an argument and moves, its future holds twice.
+        async move {
+            if let Some(ended) = turns.carry_out(&mut client, &mut backend, &control).await {
+                tell(&ended);
+                linger(&mut client, &mut backend).await;
+            }
+            drop(places);
         }
     }
 }
@@ -89,9 +102,9 @@ where
 }
 
 /// What the two directions share.
-struct Turns<'a> {
+struct Turns {
     session: Session,
-    observer: &'a dyn Observer,
+    observer: SharedObserver,
     told: [Traffic; 2],
 }
 
@@ -102,7 +115,7 @@ enum Moved {
     No,
 }
 
-impl Turns<'_> {
+impl Turns {
     /// Carries until the session is over; `None` if it was cut.
     async fn carry_out<C, B>(&mut self, client: &mut Wire<C>, backend: &mut Wire<B>, control: &Control) -> Option<Ended>
     where

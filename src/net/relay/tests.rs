@@ -10,7 +10,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use super::*;
-use crate::event::Event;
+use crate::event::{Event, Observer};
 use crate::session::{By, Cause, Direction, Extensions, SessionRules};
 use crate::units::ByteSize;
 
@@ -42,6 +42,16 @@ fn fixed(bytes: &mut [u8]) {
     bytes.fill(0x5A);
 }
 
+fn relay<C, B>(
+    (client, backend): (C, B),
+    backend_leftover: Vec<u8>,
+    session: Session,
+    control: Control,
+    observer: Arc<Counter>,
+) -> Relay<C, B, ()> {
+    Relay { client, backend, backend_leftover, session, control, observer, places: () }
+}
+
 fn run(rules: SessionRules, pipe: usize, leftover: &[u8]) -> Rig {
     let (client, near_client) = duplex(pipe);
     let (backend, near_backend) = duplex(pipe);
@@ -52,7 +62,8 @@ fn run(rules: SessionRules, pipe: usize, leftover: &[u8]) -> Rig {
     #[expect(clippy::disallowed_methods, reason = "the rig owns the task")]
     let task = tokio::spawn(async move {
         let mut told = None;
-        relay(near_client, near_backend, leftover, session, asked, &*observer, |ended| told = Some(*ended)).await;
+        let streams = (near_client, near_backend);
+        relay(streams, leftover, session, asked, observer).run(|ended| told = Some(*ended)).await;
         told.unwrap()
     });
     Rig { client, backend, control, counter, task }
@@ -102,9 +113,8 @@ async fn rest(stream: &mut DuplexStream) -> Vec<u8> {
 async fn a_relay_that_waits_is_small() {
     let session =
         Session::new(Arc::default(), Extensions::Strip, None, Instant::now().into_std(), |bytes| bytes.fill(7));
-    let observer = Counter::default();
     let ((_far, client), (_end, backend)) = (duplex(1), duplex(1));
-    let relay = relay(client, backend, Vec::new(), session, Control::new(), &observer, |_| ());
+    let relay = relay((client, backend), Vec::new(), session, Control::new(), Arc::default()).run(|_| ());
     let size = size_of_val(&relay);
     assert!(size <= 1_536, "RX07: {size} bytes, and no buffer");
 }
@@ -265,9 +275,10 @@ async fn what_is_cut_is_gone_at_once_without_a_word() {
     for end in ends {
         let ((mut client, near_client), (mut backend, near_backend)) = (duplex(64), duplex(64));
         let session = Session::new(Arc::new(roomy()), Extensions::Strip, None, Instant::now().into_std(), fixed);
-        let (observer, control, mut told) = (Counter::default(), Control::new(), None);
+        let (control, mut told) = (Control::new(), None);
         let tell = |ended: &Ended| told = Some(ended.cause);
-        let relay = relay(near_client, near_backend, Vec::new(), session, control.clone(), &observer, tell);
+        let streams = (near_client, near_backend);
+        let relay = relay(streams, Vec::new(), session, control.clone(), Arc::default()).run(tell);
         let script = async {
             end(&control, Cause::Drain);
             (rest(&mut backend).await.len(), rest(&mut client).await.len())
@@ -377,10 +388,9 @@ where
     let (far_client, near_client) = secured(3_000).await;
     let (far_backend, near_backend) = duplex(3_000);
     let session = Session::new(Arc::new(roomy()), Extensions::Strip, None, Instant::now().into_std(), fixed);
-    let observer = Counter::default();
     let mut told = None;
     let tell = |ended: &Ended| told = Some(*ended);
-    let relay = relay(near_client, near_backend, Vec::new(), session, Control::new(), &observer, tell);
+    let relay = relay((near_client, near_backend), Vec::new(), session, Control::new(), Arc::default()).run(tell);
     tokio::join!(relay, script(far_client, far_backend));
     told.unwrap()
 }

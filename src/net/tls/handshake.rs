@@ -8,7 +8,8 @@ use tokio::sync::Semaphore;
 use super::records::End;
 use super::stream::TlsStream;
 
-/// Shakes hands over `tls`, working on what was received by `resume`, each time with a permit of `turns`.
+/// Shakes hands over `tls`, working on what was received by `resume`, each time with a permit of `turns`. A server
+/// of TLS 1.3 has only a ticket left to send when it is done (RFC 8446 section 2): that goes out with the first write.
 ///
 /// # Errors
 /// The socket's, or rustls' as `InvalidData`: its alert was sent before.
@@ -24,10 +25,14 @@ pub(super) async fn shake<E: End>(
         };
         let resumed = resume(tls);
         drop(turn);
+        let is_done = resumed.is_ok() && !tls.is_handshaking();
+        if is_done && tls.is_server_of_tls13() {
+            return Ok(());
+        }
         let sent = poll_fn(|cx| tls.poll_drain(cx)).await;
         resumed.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
         sent?;
-        if !tls.is_handshaking() {
+        if is_done {
             return Ok(());
         }
         poll_fn(|cx| tls.poll_put_off(cx)).await?;

@@ -6,7 +6,7 @@
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic};
-use rustls::{CommonState, Error};
+use rustls::{CommonState, Error, ProtocolVersion, Side};
 
 /// The longest record: its header and TLS 1.2's allowance for expansion (RFC 5246 section 6.2.3).
 pub(super) const RECORD_BYTES: usize = 5 + (16 << 10) + 2048;
@@ -22,6 +22,9 @@ pub trait End {
     /// rustls' name for the side.
     type Data;
 
+    /// Which side it is.
+    const SIDE: Side;
+
     /// Works on all bytes that were received and not discarded.
     fn process<'c, 'i>(&'c mut self, received: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
 
@@ -31,6 +34,8 @@ pub trait End {
 
 impl End for UnbufferedServerConnection {
     type Data = ServerConnectionData;
+
+    const SIDE: Side = Side::Server;
 
     fn process<'c, 'i>(&'c mut self, received: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(received)
@@ -43,6 +48,8 @@ impl End for UnbufferedServerConnection {
 
 impl End for UnbufferedClientConnection {
     type Data = ClientConnectionData;
+
+    const SIDE: Side = Side::Client;
 
     fn process<'c, 'i>(&'c mut self, received: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(received)
@@ -78,6 +85,11 @@ impl<E: End> Records<E> {
     /// Whether the handshake is under way.
     pub(super) fn is_handshaking(&self) -> bool {
         self.end.state().is_handshaking()
+    }
+
+    /// Whether this is the server's end, and the version is TLS 1.3.
+    pub(super) fn is_server_of_tls13(&self) -> bool {
+        E::SIDE == Side::Server && self.end.state().protocol_version() == Some(ProtocolVersion::TLSv1_3)
     }
 
     /// Adds to what waits without working on it.

@@ -123,6 +123,10 @@ impl<E: End> TlsStream<E> {
         self.records.is_handshaking()
     }
 
+    pub(super) fn is_server_of_tls13(&self) -> bool {
+        self.records.is_server_of_tls13()
+    }
+
     /// Reads of a handshake, and puts off the work on it.
     pub(super) fn poll_put_off(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         SCRATCH.with_borrow_mut(|scratch| {
