@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::fault::Outcome;
-use crate::{drop, echo, floor, load, naive};
+use crate::{drop, echo, floor, load, naive, relay};
 
 /// The load, the echo backend and the yardsticks of wsgate's benchmark.
 #[derive(Debug, Parser)]
@@ -49,6 +49,8 @@ enum Command {
         #[arg(long)]
         listen: SocketAddr,
     },
+    /// wsgate's relay in this process: what `bench/instructions` counts.
+    Relay(relay::Echoes),
     /// Loads a target and measures it; the last line is one JSON object.
     #[command(subcommand)]
     Load(load::Load),
@@ -75,6 +77,7 @@ fn obey(command: &Command) -> Outcome<String> {
         Command::Floor { listen, to } => floor::run(*listen, *to),
         Command::Naive { listen, to, cert, key } => naive::run(*listen, *to, cert, key),
         Command::Drop { listen } => drop::run(*listen),
+        Command::Relay(echoes) => relay::run(echoes),
         Command::Load(load) => return load::run(load).map(|measured| measured.to_string()),
     }
     .map(|()| String::new())

@@ -6,7 +6,6 @@ pub(crate) const LONGEST_HEADER: usize = 14;
 pub(crate) const LONGEST_CONTROL: u64 = 125;
 
 pub(crate) const CONTINUATION: u8 = 0x0;
-#[cfg(test)]
 pub(crate) const TEXT: u8 = 0x1;
 pub(crate) const BINARY: u8 = 0x2;
 pub(crate) const CLOSE: u8 = 0x8;

@@ -14,6 +14,7 @@ mod listen;
 mod load;
 mod naive;
 mod proc;
+mod relay;
 mod unsent;
 mod upgrade;
 
