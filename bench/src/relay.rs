@@ -26,7 +26,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use wsgate::config::{Certificate, CertificateSource, SecretSource, TlsConfig, UnknownName};
 use wsgate::event::{Event, Observer};
-use wsgate::net::relay::{Control, relay};
+use wsgate::net::relay::{Control, Relay};
 use wsgate::net::tls::{BackendStream, ClientStream, ServerTls};
 use wsgate::session::{DirectionRules, Ended, Extensions, Overrun, Session, SessionRules};
 use wsgate::telemetry::Fanout;
@@ -112,15 +112,22 @@ async fn read_expected(stream: &mut (impl AsyncRead + Unpin), expected: &[u8]) -
 /// The relay, as the gateway runs it; its polls are counted while `counts` says so.
 async fn carry(client: ClientStream, backend: TcpStream, counts: Arc<AtomicBool>) -> Option<Ended> {
     let metrics = Arc::new(Metrics::new(Arc::new(Readings::default), system_clock()));
-    let observer = Fanout::new(metrics, Arc::new(Silent));
+    let observer = Arc::new(Fanout::new(metrics, Arc::new(Silent)));
     #[expect(clippy::disallowed_methods, reason = "the session begins")]
     let now = Instant::now();
     let session = Session::new(Arc::new(rules()), Extensions::Strip, None, now, |bytes| bytes.fill(0x5a));
     let mut end = None;
     let tell = |ended: &Ended| end = Some(*ended);
-    let backend = BackendStream::Plain(backend);
-    let relay = Box::pin(relay(client, backend, Vec::new(), session, Control::new(), &observer, tell));
-    Counted { relay, counts }.await;
+    let relay = Relay {
+        client,
+        backend: BackendStream::Plain(backend),
+        backend_leftover: Vec::new(),
+        session,
+        control: Control::new(),
+        observer,
+        places: (),
+    };
+    Counted { relay: Box::pin(relay.run(tell)), counts }.await;
     end
 }
 
