@@ -17,10 +17,7 @@ pub(super) async fn accept(house: Arc<House>, door: Arc<Door>, listener: Listene
                 let life = connection::serve(Arc::clone(&house), Arc::clone(&door), socket, visit, place);
                 house.connections.spawn(life);
             }
-            Err(reason) => {
-                socket.reset();
-                visit.refused(&reason.into());
-            }
+            Err(reason) => visit.refused(&reason.into()),
         }
     }
 }

@@ -54,10 +54,7 @@ pub(super) async fn serve(
 ) {
     let address = match entrance::charge_direct(&house, &door, &mut visit) {
         Ok(address) => address,
-        Err(refusal) => {
-            socket.reset();
-            return visit.refused(&refusal);
-        }
+        Err(refusal) => return visit.refused(&refusal),
     };
     let opening = Box::pin(open(&house, &door, socket, visit, connection, address));
     if let Some(Some((relay, stay))) = house.end.run_until_cancelled(opening).await {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, TcpStream};
@@ -83,17 +83,11 @@ impl Listener {
     }
 }
 
-/// An accepted connection of which nothing was read.
+/// An accepted connection of which nothing was read; dropped, it is closed.
 #[derive(Debug)]
 pub struct Incoming(OwnedFd);
 
 impl Incoming {
-    /// Ends it with a reset: under a flood the kernel keeps nothing of what was turned away, no FIN and no TIME-WAIT.
-    pub fn reset(self) {
-        // A socket that takes no option is dead already.
-        let _ = SockRef::from(&self.0).set_linger(Some(Duration::ZERO));
-    }
-
     /// Watches it.
     ///
     /// # Errors
@@ -205,6 +199,8 @@ fn is_exhaustion(error: &io::Error) -> bool {
 mod tests {
     use std::collections::VecDeque;
     use std::sync::{Arc, Mutex};
+
+    use socket2::SockRef;
 
     use super::*;
 
