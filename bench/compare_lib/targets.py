@@ -26,8 +26,8 @@ class Target:
     refuses: bool = False  # whether it judges the Origin
 
 
-def _wsgate(program, site, port, backend, pending):
-    config = site.fill_in("wsgate/gateway.toml", PORT=port, PENDING=pending)
+def _wsgate(program, site, port, backend, pending, threads=1):
+    config = site.fill_in("wsgate/gateway.toml", PORT=port, PENDING=pending, THREADS=threads)
     site.fill_in("wsgate/policies/bench.toml", BACKEND=backend)
     return [program, "run", "--config", config]
 
