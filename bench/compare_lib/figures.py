@@ -41,13 +41,8 @@ class Figures:
         return min(measured, key=measured.get) if measured else None
 
     def ratio_to_best_peer(self, measure):
-        """The median of the rounds' ratios; in each round the best peer is that round's best."""
-        peers = [self.by_round(measure, peer) for peer in self.peers]
-        best = {}
-        for values in peers:
-            for number, value in values.items():
-                best[number] = min(value, best.get(number, value))
-        return self._ratio(self.by_round(measure, "wsgate"), best)
+        """The median of the rounds' ratios of wsgate to the peer with the least median."""
+        return self.ratio_to(measure, self.best_peer(measure))
 
     def ratio_to(self, measure, target):
         """The median of the rounds' ratios of wsgate to a target."""

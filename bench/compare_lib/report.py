@@ -87,7 +87,7 @@ def ratio_table(kinds, figures):
     if not rows:
         return ""
     head = ["wsgate", "best peer", "ratio", "at most", "", "yardstick", "ratio", "at most", ""]
-    words = "## Ratios\n\nMedians of the rounds' ratios; in every round the best peer is that round's best."
+    words = "## Ratios\n\nMedians of the rounds' ratios; the best peer is the one with the least median."
     return f"{words}\n\n{table(head, rows)}"
 
 
