@@ -18,7 +18,7 @@ class Target:
     kind: str
     about: str
     program: str  # what is looked for on PATH, unless it is built here
-    command: Callable  # (program, site, port, backend, pending) -> argv
+    command: Callable  # (program, site, port, backend, pending) -> argv; wsgate's takes the number of threads, too
     version: tuple = ()  # the arguments that make it print its version
     env: tuple = ()  # (name, value) pairs
     tls: bool = True

@@ -1,4 +1,4 @@
-//! The life of a connection: [`serve`] tells it whole, [`admit`] is the way in.
+//! The life of a connection: [`serve`] tells it whole, [`open`] leads to its 101, [`admit`] is the way in.
 //!
 //! Cheap tests stand before dear ones. A refusal in any room leaves by one door; every permit is a value that returns
 //! by being dropped, whatever the way out.
@@ -52,7 +52,7 @@ pub(super) async fn serve(
     mut visit: Visit,
     connection: ConnectionPermit,
 ) {
-    let address = match entrance::charge_direct(&house, &door, &mut visit) {
+    let address = match entrance::charge_unread(&house, &door, &mut visit) {
         Ok(address) => address,
         Err(refusal) => return visit.refused(&refusal),
     };

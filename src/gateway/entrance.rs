@@ -30,14 +30,18 @@ pub(super) struct Entered {
     pub(super) address: Option<AddressPermit>,
 }
 
-/// Charges the address of a client that no proxy speaks for, before anything is spent on it but its accept.
-pub(super) fn charge_direct(house: &House, door: &Door, visit: &mut Visit) -> Result<Option<AddressPermit>, Refusal> {
+/// Charges the address of a client that no proxy speaks for, and turns away who may not speak for others: all that can be
+/// known before the socket is read.
+pub(super) fn charge_unread(house: &House, door: &Door, visit: &mut Visit) -> Result<Option<AddressPermit>, Refusal> {
     match door.proxy {
         ProxyMode::None => {
             visit.client_is(ClientAddr::new(visit.peer));
             charge(house, door, visit)
         }
-        ProxyMode::ProxyProtocol | ProxyMode::XForwardedFor => Ok(None),
+        ProxyMode::XForwardedFor if !is_trusted(visit.peer, &door.trusted) => {
+            Err(Refusal::new(Reason::ProxyUntrusted).with_detail(visit.peer.to_string()))
+        }
+        ProxyMode::XForwardedFor | ProxyMode::ProxyProtocol => Ok(None),
     }
 }
 
@@ -51,12 +55,11 @@ pub(super) async fn enter(
     visit: &mut Visit,
 ) -> Option<Entered> {
     let mut tcp = socket.watch().inspect_err(|_| visit.refused(&Reason::Internal.into())).ok()?;
-    let address = match address {
-        Some(address) => Some(address),
-        None => {
-            charge_proxied(house, door, &mut tcp, visit).await.inspect_err(|refusal| visit.refused(refusal)).ok()?
-        }
+    let address = match door.proxy {
+        ProxyMode::ProxyProtocol => charge_proxied(house, door, &mut tcp, visit).await,
+        ProxyMode::None | ProxyMode::XForwardedFor => Ok(address),
     };
+    let address = address.inspect_err(|refusal| visit.refused(refusal)).ok()?;
     let Some(tls) = &door.tls else {
         return Some(Entered { client: ClientStream::Plain(tcp), address });
     };
@@ -72,22 +75,16 @@ pub(super) async fn enter(
     }
 }
 
+/// Charges the address that a PROXY header names.
 async fn charge_proxied(
     house: &House,
     door: &Door,
     tcp: &mut TcpStream,
     visit: &mut Visit,
 ) -> Result<Option<AddressPermit>, Refusal> {
-    match door.proxy {
-        ProxyMode::None => Ok(None),
-        ProxyMode::ProxyProtocol => {
-            let deadline = house.rules.proxy_header;
-            visit.client_is(proxy_protocol::read_client(tcp, visit.peer, &door.trusted, deadline).await?);
-            charge(house, door, visit)
-        }
-        ProxyMode::XForwardedFor if is_trusted(visit.peer, &door.trusted) => Ok(None),
-        ProxyMode::XForwardedFor => Err(Refusal::new(Reason::ProxyUntrusted).with_detail(visit.peer.to_string())),
-    }
+    let client = proxy_protocol::read_client(tcp, visit.peer, &door.trusted, house.rules.proxy_header).await?;
+    visit.client_is(client);
+    charge(house, door, visit)
 }
 
 /// Charges the address that X-Forwarded-For names.

@@ -1,9 +1,9 @@
 //! Where connections come in: a listening socket, and an accept loop that neither spins nor dies.
 //!
-//! [`Acceptor::next`] hands out sockets and waits for nothing else, so a slow handshake delays nobody. When the process
-//! A socket that is handed out has cost its accept alone: it is watched when somebody wants it. When the process
-//! has no descriptor or memory left, it pauses with growing steps and says so. No spare descriptor is kept to accept
-//! and close with: the kernel's queue holds the clients meanwhile, and a session that ends lets the next one in.
+//! [`Acceptor::next`] hands out sockets and waits for nothing else, so a slow handshake delays nobody. A socket that is
+//! handed out has cost its accept alone: it is watched when somebody wants it. When the process has no descriptor or
+//! memory left, it pauses with growing steps and says so. No spare descriptor is kept to accept and close with: the
+//! kernel's queue holds the clients meanwhile, and a session that ends lets the next one in.
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};

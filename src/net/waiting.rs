@@ -13,7 +13,7 @@ impl Waiting {
         if gone < bytes.len() { Self { bytes, gone } } else { Self::default() }
     }
 
-    /// The buffer, and how much at its front does not wait any more.
+    /// The reverse of [`Self::behind`].
     pub(super) fn into_parts(self) -> (usize, Vec<u8>) {
         (self.gone, self.bytes)
     }
@@ -26,8 +26,8 @@ impl Waiting {
         self.bytes.get(self.gone..).unwrap_or_default()
     }
 
-    /// Where more may be added at the end.
-    pub(super) fn end(&mut self) -> &mut Vec<u8> {
+    /// Where more may be added behind what waits.
+    pub(super) fn tail(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 

@@ -251,6 +251,13 @@ impl Session {
         self.deadlines.next(self.start)
     }
 
+    /// Ends the session where it stands, for a drain whose time is over: no Close goes to anybody.
+    pub fn cut(&mut self) -> Ended {
+        self.cause.get_or_insert((Cause::Drain, By::Gateway));
+        self.phase = Phase::Closed;
+        self.ended()
+    }
+
     /// How the session ended; `None` while it lives.
     pub fn poll_closed(&self) -> Option<Ended> {
         (self.phase == Phase::Closed).then(|| self.ended())

@@ -132,15 +132,18 @@ impl<W: Write> Desk<W> {
     fn serve(&mut self, lines: &Receiver<Option<String>>) {
         let mut next_sums = Instant::now() + TICK;
         loop {
-            match lines.recv_timeout(next_sums.saturating_duration_since(Instant::now())) {
-                Ok(first) => drop(self.write_batch(first, lines)),
-                Err(RecvTimeoutError::Timeout) => {}
+            let gathers = match lines.recv_timeout(next_sums.saturating_duration_since(Instant::now())) {
+                // A full batch may have left others behind: they are not waited for.
+                Ok(first) => self.write_batch(first, lines) == Batch::Lines && self.buffer.len() < BATCH_BYTES,
+                Err(RecvTimeoutError::Timeout) => false,
                 Err(RecvTimeoutError::Disconnected) => return self.tell_sums(),
-            }
+            };
             if self.stopping.load(Ordering::Acquire) {
                 return self.write_rest(lines);
             }
-            thread::sleep(GATHER);
+            if gathers {
+                thread::sleep(GATHER);
+            }
             if Instant::now() >= next_sums {
                 self.tell_sums();
                 next_sums = Instant::now() + TICK;

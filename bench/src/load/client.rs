@@ -110,7 +110,7 @@ impl Client {
             let wire = match &mut self.tls {
                 _ if plain.is_empty() => return Poll::Ready(Ok(0)),
                 None => plain.as_slice(),
-                Some(tls) => seal(tls, plain, sealed)?,
+                Some(tls) => seal(tls, &mut self.rest, plain, sealed)?,
             };
             self.unsent.send(cx, &mut self.tcp, wire).during("sending")?;
             Poll::Ready(Ok(plain.len()))
@@ -284,8 +284,13 @@ impl Answer {
 }
 
 /// Seals `plain` into `sealed`.
-fn seal<'s>(tls: &mut UnbufferedClientConnection, plain: &[u8], sealed: &'s mut [u8]) -> Outcome<&'s [u8]> {
-    let UnbufferedStatus { state, .. } = tls.process_tls_records(&mut []);
+fn seal<'s>(
+    tls: &mut UnbufferedClientConnection,
+    unprocessed: &mut [u8],
+    plain: &[u8],
+    sealed: &'s mut [u8],
+) -> Outcome<&'s [u8]> {
+    let UnbufferedStatus { state, .. } = tls.process_tls_records(unprocessed);
     let ConnectionState::WriteTraffic(mut traffic) = state.during("TLS")? else {
         return Err(Fault::new("TLS is not ready to send"));
     };

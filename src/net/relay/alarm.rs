@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use tokio::task::coop::has_budget_remaining;
 use tokio::time::{self, Sleep};
 
 /// Wakes the session's task at its next deadline. It is moved only to an earlier time: a deadline that was put off makes
@@ -39,7 +40,8 @@ impl<'a> Alarm<'a> {
         }
         self.armed = None;
         let rung = self.sleep.as_mut().poll(cx);
-        if rung.is_pending() {
+        // A task that has used up its share of time is not told of its timer: the timer knows no waker then.
+        if rung.is_pending() && has_budget_remaining() {
             self.armed = Some(Armed { at, waker: cx.waker().clone() });
         }
         rung

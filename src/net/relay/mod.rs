@@ -2,7 +2,8 @@
 //!
 //! What is read is judged and written on within one poll, through a scratch buffer that the worker thread owns. A
 //! direction keeps only what was read and may not be sent yet, at most [`READ_SIZE`]; while it keeps anything, that side
-//! is not read: back-pressure is the absence of a queue, and an idle connection owns no buffer.
+//! is not read: back-pressure is the absence of a queue, and an idle connection owns no buffer. A TLS stream beneath keeps
+//! an incomplete record, or what it sealed of one write and the socket did not take.
 //!
 //! It judges nothing. Time is tokio's, so that tests can hold it still.
 
@@ -68,7 +69,7 @@ where
     B: AsyncRead + AsyncWrite + Unpin,
 {
     /// Carries both streams until the session ends, and closes both. `tell` is told of the end before the sockets
-    /// linger, which is no part of the session. A session that is cut is told to nobody: its `tell` is dropped.
+    /// linger, which is no part of the session.
     pub fn run(self, tell: impl FnOnce(&Ended)) -> impl Future<Output = ()> {
         let Self { client, backend, backend_leftover, session, control, observer, places } = self;
         let mut client = Wire::new(client, Vec::new());
@@ -76,22 +77,25 @@ where
         let mut turns = Turns { session, observer, told: [Traffic::default(); 2] };
         // What an `async fn` takes as an argument and moves, its future holds twice.
         async move {
-            if let Some(ended) = turns.carry_out(&mut client, &mut backend, &control).await {
-                tell(&ended);
-                linger(&mut client, &mut backend).await;
-            }
+            let ended = turns.carry_out(&mut client, &mut backend, &control).await;
+            tell(&ended);
+            linger(&mut client, &mut backend, &control).await;
+            drop((client, backend));
             drop(places);
         }
     }
 }
 
-/// Ends both streams; a side that does not end in time is dropped.
-async fn linger<C, B>(client: &mut Wire<C>, backend: &mut Wire<B>)
+/// Ends both streams; a side that does not end in time, or that is cut, is dropped.
+async fn linger<C, B>(client: &mut Wire<C>, backend: &mut Wire<B>, control: &Control)
 where
     C: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
     let closing = poll_fn(|cx| {
+        if matches!(control.poll(cx), Asked::Cut) {
+            return Poll::Ready(());
+        }
         SCRATCH.with_borrow_mut(|scratch| {
             let client = client.poll_linger(scratch, cx);
             let backend = backend.poll_linger(scratch, cx);
@@ -116,8 +120,8 @@ enum Moved {
 }
 
 impl Turns {
-    /// Carries until the session is over; `None` if it was cut.
-    async fn carry_out<C, B>(&mut self, client: &mut Wire<C>, backend: &mut Wire<B>, control: &Control) -> Option<Ended>
+    /// Carries until the session is over.
+    async fn carry_out<C, B>(&mut self, client: &mut Wire<C>, backend: &mut Wire<B>, control: &Control) -> Ended
     where
         C: AsyncRead + AsyncWrite + Unpin,
         B: AsyncRead + AsyncWrite + Unpin,
@@ -125,23 +129,24 @@ impl Turns {
         let mut timer = pin!(sleep(Duration::ZERO));
         let mut alarm = Alarm::new(timer.as_mut());
         poll_fn(|cx| {
-            let now = time::Instant::now().into_std();
+            let mut now = time::Instant::now().into_std();
             match control.poll(cx) {
                 Asked::Nothing => {}
                 Asked::End(cause) => self.session.begin_close(cause, now),
-                Asked::Cut => return Poll::Ready(None),
+                Asked::Cut => return Poll::Ready(self.session.cut()),
             }
             client.is_quiet = false;
             backend.is_quiet = false;
             loop {
                 SCRATCH.with_borrow_mut(|scratch| self.poll(client, backend, scratch, now, cx));
                 if let Some(ended) = self.session.poll_closed() {
-                    return Poll::Ready(Some(ended));
+                    return Poll::Ready(ended);
                 }
                 if alarm.poll(self.session.poll_timeout(), now, cx).is_pending() {
                     return Poll::Pending;
                 }
-                self.session.handle_timeout(time::Instant::now().into_std());
+                now = time::Instant::now().into_std();
+                self.session.handle_timeout(now);
             }
         })
         .await

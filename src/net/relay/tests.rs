@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, coop};
 use tokio::time::Instant;
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
@@ -287,7 +287,42 @@ async fn what_is_cut_is_gone_at_once_without_a_word() {
         let ((), got) = tokio::join!(relay, script);
         seen.push((told, got, begun.elapsed() < SECOND));
     }
-    assert_eq!(seen, [(Some(Cause::Drain), (8, 4), false), (None, (0, 0), true)]);
+    assert_eq!(seen, [(Some(Cause::Drain), (8, 4), false), (Some(Cause::Drain), (0, 0), true)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_ends_the_lingering_too() {
+    for (is_cut, lasts) in [(true, Duration::ZERO), (false, LINGER)] {
+        let mut rig = run(roomy(), 1 << 10, b"");
+        rig.client.write_all(&close(true, 1000)).await.unwrap();
+        assert_eq!(read(&mut rig.backend, 8).await.len(), 8);
+        rig.backend.write_all(&close(false, 1000)).await.unwrap();
+        assert_eq!(read(&mut rig.client, 4).await, close(false, 1000));
+        let begun = Instant::now();
+        if is_cut {
+            rig.control.cut();
+        }
+        assert_eq!(rig.task.await.unwrap().cause, Cause::Closed);
+        assert_eq!(begun.elapsed().as_secs(), lasts.as_secs(), "cut: {is_cut}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_without_budget_misses_no_deadline() {
+    let ((_client, near_client), (_backend, near_backend)) = (duplex(64), duplex(64));
+    let session = Session::new(Arc::new(roomy()), Extensions::Strip, None, Instant::now().into_std(), fixed);
+    let told = Mutex::new(None);
+    let relay = relay((near_client, near_backend), Vec::new(), session, Control::new(), Arc::default());
+    let mut relay = pin!(relay.run(|ended| *told.lock().unwrap() = Some(ended.cause)));
+    let starved = poll_fn(|cx| {
+        while coop::has_budget_remaining() {
+            let _ = pin!(coop::consume_budget()).poll(cx);
+        }
+        Poll::Ready(relay.as_mut().poll(cx).is_ready())
+    });
+    assert!(!starved.await);
+    timeout(Duration::from_secs(24 * 3600), relay).await.expect("the timer wakes the relay");
+    assert_eq!(*told.lock().unwrap(), Some(Cause::PongTimeout));
 }
 
 #[tokio::test(start_paused = true)]

@@ -25,7 +25,7 @@ pub(super) struct Wire<T> {
 enum Way {
     /// All that was written was flushed.
     Flushed,
-    /// Something was written and may lie in a TLS buffer.
+    /// Something was written; ciphertext that the socket did not take may wait in the stream.
     Unflushed,
     /// The stream's end was written.
     Ended,
@@ -116,7 +116,7 @@ impl<T: AsyncWrite + Unpin> Wire<T> {
         self.output.append(bytes.get(sent..).unwrap_or_default());
     }
 
-    /// Sends what waits, and flushes until nothing lies in a buffer: a TLS stream sends only then.
+    /// Sends what waits, and flushes: ciphertext that the socket did not take waits in the stream.
     pub(super) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Drained {
         let mut progress = false;
         while !self.output.is_empty() {

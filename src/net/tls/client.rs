@@ -9,7 +9,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
 
-use super::handshake::shake;
+use super::handshake::{flush, shake};
 use super::stream::{BackendStream, TlsStream};
 use super::{ALPN_HTTP1, TlsSetupError, provider, sentence};
 
@@ -60,10 +60,15 @@ impl ClientTls {
     pub async fn connect(&self, name: &str, tcp: TcpStream) -> Result<BackendStream, BackendTlsError> {
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| BackendTlsError(String::from("the server's name is neither a DNS name nor an address")))?;
-        let end = UnbufferedClientConnection::new(Arc::clone(&self.config), name)
+        let endpoint = UnbufferedClientConnection::new(Arc::clone(&self.config), name)
             .map_err(|error| explained(&sentence(&error)))?;
-        let mut tls = Box::new(TlsStream::new(tcp, end));
-        shake(&mut tls, None, TlsStream::resume).await.map_err(|error| explained(&sentence(&error)))?;
+        let mut tls = Box::new(TlsStream::new(tcp, endpoint));
+        tls.resume().map_err(|error| explained(&sentence(&error)))?;
+        let shaken = async {
+            shake(&mut tls, None, TlsStream::resume).await?;
+            flush(&mut tls).await
+        };
+        shaken.await.map_err(|error| explained(&sentence(&error)))?;
         Ok(BackendStream::Tls(tls))
     }
 }

@@ -5,36 +5,38 @@ use std::io::{self, ErrorKind};
 
 use tokio::sync::Semaphore;
 
-use super::records::End;
+use super::records::Endpoint;
 use super::stream::TlsStream;
 
-/// Shakes hands over `tls`, working on what was received by `resume`, each time with a permit of `turns`. A server
-/// of TLS 1.3 has only a ticket left to send when it is done (RFC 8446 section 2): that goes out with the first write.
+/// Shakes hands over `tls`, working on what is received by `resume`, each time with a permit of `turns`. What answers the
+/// peer's last flight is left for the caller to send.
 ///
 /// # Errors
 /// The socket's, or rustls' as `InvalidData`: its alert was sent before.
-pub(super) async fn shake<E: End>(
+pub(super) async fn shake<E: Endpoint>(
     tls: &mut TlsStream<E>,
     turns: Option<&Semaphore>,
     mut resume: impl FnMut(&mut TlsStream<E>) -> Result<(), rustls::Error>,
 ) -> io::Result<()> {
-    loop {
+    while tls.is_handshaking() {
+        flush(tls).await?;
+        poll_fn(|cx| tls.poll_put_off(cx)).await?;
         let turn = match turns {
             Some(turns) => turns.acquire().await.ok(),
             None => None,
         };
         let resumed = resume(tls);
         drop(turn);
-        let is_done = resumed.is_ok() && !tls.is_handshaking();
-        if is_done && tls.is_server_of_tls13() {
-            return Ok(());
+        if let Err(error) = resumed {
+            // The alert may find no taker: what failed is told in any case.
+            let _ = flush(tls).await;
+            return Err(io::Error::new(ErrorKind::InvalidData, error));
         }
-        let sent = poll_fn(|cx| tls.poll_drain(cx)).await;
-        resumed.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
-        sent?;
-        if is_done {
-            return Ok(());
-        }
-        poll_fn(|cx| tls.poll_put_off(cx)).await?;
     }
+    Ok(())
+}
+
+/// Sends what the handshake has to send.
+pub(super) async fn flush<E: Endpoint>(tls: &mut TlsStream<E>) -> io::Result<()> {
+    poll_fn(|cx| tls.poll_drain(cx)).await
 }

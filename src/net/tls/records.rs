@@ -6,24 +6,22 @@
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic};
-use rustls::{CommonState, Error, ProtocolVersion, Side};
+use rustls::{CommonState, Error, ProtocolVersion};
 
 /// The longest record: its header and TLS 1.2's allowance for expansion (RFC 5246 section 6.2.3).
 pub(super) const RECORD_BYTES: usize = 5 + (16 << 10) + 2048;
 
-/// The most of a handshake that waits for its rest: rustls takes no message above 64 KiB.
-const HANDSHAKE_BYTES: usize = 64 << 10;
+/// The most of a handshake that waits for its rest: rustls takes no message above 64 KiB. Behind it, no message that is
+/// longer than a record is waited for.
+const HANDSHAKE_BYTES: usize = (64 << 10) + RECORD_BYTES;
 
 /// What encryption may add to [`Records::encrypt`]'s input: a header, a type and a tag for each 16 KiB, and a key update.
 pub(super) const EXPANSION: usize = 1024;
 
 /// One end of a connection: what rustls' client and server have in common, and no trait for.
-pub trait End {
+pub trait Endpoint {
     /// rustls' name for the side.
     type Data;
-
-    /// Which side it is.
-    const SIDE: Side;
 
     /// Works on all bytes that were received and not discarded.
     fn process<'c, 'i>(&'c mut self, received: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
@@ -32,10 +30,8 @@ pub trait End {
     fn state(&self) -> &CommonState;
 }
 
-impl End for UnbufferedServerConnection {
+impl Endpoint for UnbufferedServerConnection {
     type Data = ServerConnectionData;
-
-    const SIDE: Side = Side::Server;
 
     fn process<'c, 'i>(&'c mut self, received: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(received)
@@ -46,10 +42,8 @@ impl End for UnbufferedServerConnection {
     }
 }
 
-impl End for UnbufferedClientConnection {
+impl Endpoint for UnbufferedClientConnection {
     type Data = ClientConnectionData;
-
-    const SIDE: Side = Side::Client;
 
     fn process<'c, 'i>(&'c mut self, received: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(received)
@@ -62,14 +56,14 @@ impl End for UnbufferedClientConnection {
 
 /// A connection's keys, and the incomplete record that waits for its rest.
 pub(super) struct Records<E> {
-    end: E,
+    endpoint: E,
     incomplete: Vec<u8>,
     peer_closed: bool,
 }
 
-impl<E: End> Records<E> {
-    pub(super) fn new(end: E) -> Self {
-        Self { end, incomplete: Vec::new(), peer_closed: false }
+impl<E: Endpoint> Records<E> {
+    pub(super) fn new(endpoint: E) -> Self {
+        Self { endpoint, incomplete: Vec::new(), peer_closed: false }
     }
 
     /// What stands in front of the bytes that are received next.
@@ -84,12 +78,12 @@ impl<E: End> Records<E> {
 
     /// Whether the handshake is under way.
     pub(super) fn is_handshaking(&self) -> bool {
-        self.end.state().is_handshaking()
+        self.endpoint.state().is_handshaking()
     }
 
-    /// Whether this is the server's end, and the version is TLS 1.3.
-    pub(super) fn is_server_of_tls13(&self) -> bool {
-        E::SIDE == Side::Server && self.end.state().protocol_version() == Some(ProtocolVersion::TLSv1_3)
+    /// The version that the handshake agreed on.
+    pub(super) fn version(&self) -> Option<ProtocolVersion> {
+        self.endpoint.state().protocol_version()
     }
 
     /// Adds to what waits without working on it.
@@ -97,11 +91,8 @@ impl<E: End> Records<E> {
     /// # Errors
     /// Where more would wait than a handshake may hold.
     pub(super) fn put_off(&mut self, received: &[u8]) -> Result<(), Error> {
-        if self.incomplete.len().saturating_add(received.len()) > HANDSHAKE_BYTES.saturating_add(RECORD_BYTES) {
-            return Err(Error::General(String::from("a handshake message above 64 KiB")));
-        }
         self.incomplete.extend_from_slice(received);
-        Ok(())
+        self.bound(HANDSHAKE_BYTES)
     }
 
     /// Works on what was put off.
@@ -110,24 +101,47 @@ impl<E: End> Records<E> {
     /// As [`Self::receive`].
     pub(super) fn resume(&mut self, plaintext: impl FnMut(&[u8]), answer: &mut Vec<u8>) -> Result<(), Error> {
         let mut received = std::mem::take(&mut self.incomplete);
-        self.receive(&mut received, plaintext, answer)
+        let discarded = self.process(&mut received, plaintext, answer)?;
+        received.drain(..discarded.min(received.len()));
+        if !received.is_empty() && !self.peer_closed {
+            self.incomplete = received;
+        }
+        self.bound(if self.is_handshaking() { HANDSHAKE_BYTES } else { RECORD_BYTES })
     }
 
     /// Decrypts every complete record in `received`, which begins with what is [`incomplete`](Self::incomplete), and
     /// keeps the rest. What must be sent in return, an alert among it, is added to `answer`.
     ///
     /// # Errors
-    /// rustls', after which nothing is to be received or encrypted any more.
+    /// rustls', after which nothing is to be received or encrypted any more; and for what waits for more than a record.
     pub(super) fn receive(
+        &mut self,
+        received: &mut [u8],
+        plaintext: impl FnMut(&[u8]),
+        answer: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let discarded = self.process(received, plaintext, answer)?;
+        let rest = received.get(discarded..).unwrap_or_default();
+        if self.peer_closed || rest.is_empty() {
+            self.incomplete = Vec::new();
+            return Ok(());
+        }
+        self.incomplete.clear();
+        self.incomplete.extend_from_slice(rest);
+        self.bound(RECORD_BYTES)
+    }
+
+    /// Works on `received` until nothing more comes of it; says how much of it is done with.
+    fn process(
         &mut self,
         received: &mut [u8],
         mut plaintext: impl FnMut(&[u8]),
         answer: &mut Vec<u8>,
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
         let mut discarded = 0;
         loop {
             let UnbufferedStatus { mut discard, state } =
-                self.end.process(received.get_mut(discarded..).unwrap_or_default());
+                self.endpoint.process(received.get_mut(discarded..).unwrap_or_default());
             let settled = match state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                     while let Some(record) = traffic.next_record() {
@@ -158,35 +172,25 @@ impl<E: End> Records<E> {
             };
             discarded = discarded.saturating_add(discard);
             if settled {
-                break;
+                return Ok(discarded);
             }
         }
-        self.keep(received.get(discarded..).unwrap_or_default())
     }
 
     /// Adds what rustls has left to say after an error, and asks it nothing further: it asserts that a second look at
     /// the same bytes is not taken.
     fn give_alert(&mut self, received: &mut [u8], answer: &mut Vec<u8>) {
-        while self.end.state().wants_write() {
-            match self.end.process(received).state {
+        while self.endpoint.state().wants_write() {
+            match self.endpoint.process(received).state {
                 Ok(ConnectionState::EncodeTlsData(mut message)) => encode(&mut message, answer),
                 _ => return,
             }
         }
     }
 
-    fn keep(&mut self, rest: &[u8]) -> Result<(), Error> {
-        let most = if self.is_handshaking() { HANDSHAKE_BYTES.saturating_add(RECORD_BYTES) } else { RECORD_BYTES };
-        if rest.len() > most {
-            return Err(Error::General(String::from("more than one incomplete record")));
-        }
-        if self.peer_closed || rest.is_empty() {
-            self.incomplete = Vec::new();
-        } else {
-            self.incomplete.clear();
-            self.incomplete.extend_from_slice(rest);
-        }
-        Ok(())
+    fn bound(&self, most: usize) -> Result<(), Error> {
+        let waits = self.incomplete.len();
+        if waits <= most { Ok(()) } else { Err(Error::General(format!("{waits} bytes of an incomplete message"))) }
     }
 
     /// Encrypts `plaintext` into the front of `out`, which has room for [`EXPANSION`] more, and says how long it is.
@@ -210,7 +214,7 @@ impl<E: End> Records<E> {
         out: &mut [u8],
         write: impl FnOnce(&mut WriteTraffic<'_, E::Data>, &mut [u8]) -> Result<usize, EncryptError>,
     ) -> Result<usize, Error> {
-        let UnbufferedStatus { state, .. } = self.end.process(&mut self.incomplete);
+        let UnbufferedStatus { state, .. } = self.endpoint.process(&mut self.incomplete);
         match state? {
             ConnectionState::WriteTraffic(mut traffic) => {
                 write(&mut traffic, out).map_err(|error| Error::General(error.to_string()))

@@ -10,11 +10,11 @@ use arc_swap::ArcSwap;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, UnbufferedServerConnection};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ServerConfig, SupportedProtocolVersion};
+use rustls::{ProtocolVersion, ServerConfig, SupportedProtocolVersion};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
-use super::handshake::shake;
+use super::handshake::{flush, shake};
 use super::stream::{ClientStream, TlsStream};
 use super::{ALPN_HTTP1, TlsSetupError, provider, sentence};
 use crate::config::{Certificate, TlsConfig, UnknownName};
@@ -104,18 +104,24 @@ impl ServerTls {
             Ok(Some(_)) => {}
             Err(error) => return Err(TlsError::Failed { why: sentence(&error), tcp }),
         }
-        let end = match UnbufferedServerConnection::new(Arc::clone(&self.config)) {
-            Ok(end) => end,
+        let endpoint = match UnbufferedServerConnection::new(Arc::clone(&self.config)) {
+            Ok(endpoint) => endpoint,
             Err(error) => return Err(TlsError::Failed { why: sentence(&error), tcp }),
         };
-        let mut tls = Box::new(TlsStream::new(tcp, end));
+        let mut tls = Box::new(TlsStream::new(tcp, endpoint));
         let mut server_name = None;
         let resume = |tls: &mut TlsStream<_>| {
+            ASKED_FOR.set(None);
             let resumed = tls.resume();
             server_name = ASKED_FOR.take().or(server_name.take());
             resumed
         };
-        match shake(&mut tls, Some(turns), resume).await {
+        let shaken = async {
+            shake(&mut tls, Some(turns), resume).await?;
+            // In TLS 1.3 a ticket is all that is left to send (RFC 8446 section 2): it goes out with the first write.
+            if tls.version() == Some(ProtocolVersion::TLSv1_3) { Ok(()) } else { flush(&mut tls).await }
+        };
+        match shaken.await {
             Ok(()) => {
                 tls.server_name = server_name;
                 Ok(ClientStream::Tls(tls))

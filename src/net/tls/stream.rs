@@ -6,12 +6,13 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use rustls::ProtocolVersion;
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::records::{EXPANSION, End, RECORD_BYTES, Records};
+use super::records::{EXPANSION, Endpoint, RECORD_BYTES, Records};
 use crate::net::waiting::Waiting;
 
 /// The most ciphertext that one read takes, and the most plaintext that one write encrypts.
@@ -84,7 +85,7 @@ impl ClientStream {
 }
 
 /// TLS over TCP. It owns no buffer while nothing waits: what is read is decrypted, and what is written is encrypted,
-/// in the worker thread's.
+/// in the worker thread's. What reading calls for in return, an alert say, goes out with the next write or flush.
 pub struct TlsStream<E> {
     tcp: TcpStream,
     records: Records<E>,
@@ -94,7 +95,7 @@ pub struct TlsStream<E> {
     /// Ciphertext that the socket has not taken.
     unsent: Waiting,
     state: State,
-    notified: bool,
+    close_notify_sent: bool,
 }
 
 /// How the stream stands.
@@ -107,11 +108,11 @@ enum State {
     Failed,
 }
 
-impl<E: End> TlsStream<E> {
-    pub(super) fn new(tcp: TcpStream, end: E) -> Self {
+impl<E: Endpoint> TlsStream<E> {
+    pub(super) fn new(tcp: TcpStream, endpoint: E) -> Self {
         let (unread, unsent) = (Waiting::default(), Waiting::default());
-        let records = Records::new(end);
-        Self { tcp, records, server_name: None, unread, unsent, state: State::Open, notified: false }
+        let records = Records::new(endpoint);
+        Self { tcp, records, server_name: None, unread, unsent, state: State::Open, close_notify_sent: false }
     }
 
     /// The socket below, for what has to be done about a handshake that failed.
@@ -123,8 +124,9 @@ impl<E: End> TlsStream<E> {
         self.records.is_handshaking()
     }
 
-    pub(super) fn is_server_of_tls13(&self) -> bool {
-        self.records.is_server_of_tls13()
+    /// The version that the handshake agreed on.
+    pub(super) fn version(&self) -> Option<ProtocolVersion> {
+        self.records.version()
     }
 
     /// Reads of a handshake, and puts off the work on it.
@@ -142,7 +144,7 @@ impl<E: End> TlsStream<E> {
     /// Works on what was put off.
     pub(super) fn resume(&mut self) -> Result<(), rustls::Error> {
         let unread = &mut self.unread;
-        self.records.resume(|plaintext| unread.append(plaintext), self.unsent.end())
+        self.records.resume(|plaintext| unread.append(plaintext), self.unsent.tail())
     }
 
     /// One read and what it decrypts to; says whether that is anything for the reader, its end included.
@@ -174,10 +176,13 @@ impl<E: End> TlsStream<E> {
             buffer.put_slice(given);
             unread.append(rest);
         };
-        if let Err(error) = self.records.receive(received, give, self.unsent.end()) {
+        if let Err(error) = self.records.receive(received, give, self.unsent.tail()) {
             self.state = State::Failed;
             let _ = self.poll_drain(cx);
-            return Poll::Ready(Err(invalid(error)));
+            // What came whole before the failure is read first.
+            if buffer.filled().len() == before {
+                return Poll::Ready(Err(invalid(error)));
+            }
         }
         Poll::Ready(Ok(buffer.filled().len() > before || self.records.peer_closed()))
     }
@@ -196,7 +201,7 @@ impl<E: End> TlsStream<E> {
     /// Encrypts `plaintext` behind what waits, and sends both in one write; what the socket does not take waits.
     fn poll_send(&mut self, plaintext: &[u8], scratch: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let waiting = self.unsent.as_slice().len();
-        let (front, room) = scratch.split_at_mut_checked(waiting).ok_or(ErrorKind::OutOfMemory)?;
+        let (front, room) = scratch.split_at_mut_checked(waiting).ok_or(ErrorKind::Other)?;
         front.copy_from_slice(self.unsent.as_slice());
         let length = self.records.encrypt(plaintext, room).map_err(invalid)?;
         let ciphertext = scratch.get(..waiting.saturating_add(length)).unwrap_or_default();
@@ -211,9 +216,12 @@ impl<E: End> TlsStream<E> {
     }
 }
 
-impl<E: End + Unpin> AsyncRead for TlsStream<E> {
+impl<E: Endpoint + Unpin> AsyncRead for TlsStream<E> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if buffer.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
         if !this.unread.is_empty() {
             let count = buffer.remaining().min(this.unread.as_slice().len());
             buffer.put_slice(this.unread.as_slice().get(..count).unwrap_or_default());
@@ -238,10 +246,13 @@ impl<E: End + Unpin> AsyncRead for TlsStream<E> {
     }
 }
 
-impl<E: End + Unpin> AsyncWrite for TlsStream<E> {
+impl<E: Endpoint + Unpin> AsyncWrite for TlsStream<E> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.state == State::Failed || this.notified {
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        if this.state == State::Failed || this.close_notify_sent {
             return Poll::Ready(Err(ErrorKind::BrokenPipe.into()));
         }
         if this.unsent.as_slice().len() > JOINED_BYTES {
@@ -258,11 +269,11 @@ impl<E: End + Unpin> AsyncWrite for TlsStream<E> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.notified && this.state != State::Failed {
+        if !this.close_notify_sent && this.state != State::Failed {
             let mut notice = [0; EXPANSION];
             let length = this.records.close(&mut notice).map_err(invalid)?;
             this.unsent.append(notice.get(..length).unwrap_or_default());
-            this.notified = true;
+            this.close_notify_sent = true;
         }
         ready!(this.poll_drain(cx))?;
         Pin::new(&mut this.tcp).poll_shutdown(cx)
@@ -273,7 +284,7 @@ fn invalid(error: rustls::Error) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, error)
 }
 
-impl<E: End + Unpin> AsyncRead for Stream<E> {
+impl<E: Endpoint + Unpin> AsyncRead for Stream<E> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buffer),
@@ -282,7 +293,7 @@ impl<E: End + Unpin> AsyncRead for Stream<E> {
     }
 }
 
-impl<E: End + Unpin> AsyncWrite for Stream<E> {
+impl<E: Endpoint + Unpin> AsyncWrite for Stream<E> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),

@@ -399,6 +399,36 @@ async fn tl12_an_end_without_close_notify_is_no_clean_end() {
     assert_eq!(far.read(&mut [0; 8]).await.unwrap(), 0, "with close_notify");
 }
 
+/// What came whole before a record that is none is read, however much room there is; then it is over.
+#[tokio::test]
+async fn a_bad_record_takes_nothing_from_the_good_one_before_it() {
+    let ca = authority();
+    let server = ServerTls::new(&config(&[certificate(&ca, &["a.example"])], UnknownName::Refuse)).unwrap();
+    for room in [1, 64] {
+        let (near, far) = client(&ca).meet(&server, "a.example").await;
+        let (mut near, mut far) = (near.unwrap(), far.unwrap());
+        let (tcp, tls) = near.get_mut();
+        let mut records = Vec::new();
+        for words in [b"good", b"evil"] {
+            std::io::Write::write_all(&mut tls.writer(), words).unwrap();
+            tls.write_tls(&mut records).unwrap();
+        }
+        *records.last_mut().unwrap() ^= 1;
+        tcp.write_all(&records).await.unwrap();
+        let (mut got, mut buffer) = (Vec::new(), vec![0; room]);
+        let error = loop {
+            match far.read(&mut buffer).await {
+                Ok(count) => got.extend_from_slice(&buffer[..count]),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((got.as_slice(), error.kind()), (&b"good"[..], std::io::ErrorKind::InvalidData), "{room}");
+        assert_eq!(far.write(b"more").await.unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
+        let mut alert = vec![0; 1];
+        assert_eq!(tcp.read(&mut alert).await.unwrap(), 1, "the alert, or the ticket before it");
+    }
+}
+
 /// Our client side against a server that shows this certificate.
 async fn dial(trusted: &Authority, shown: &Arc<Certificate>, name: &str) -> Result<BackendStream, BackendTlsError> {
     let server = ServerTls::new(&config(&[Arc::clone(shown)], UnknownName::First)).unwrap();
