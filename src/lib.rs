@@ -25,6 +25,7 @@ pub mod limits;
 pub mod net;
 pub mod telemetry;
 // Floor 7
+pub mod audit;
 pub mod gateway;
 // Floor 8
 pub mod cli;

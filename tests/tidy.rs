@@ -19,7 +19,7 @@ const FLOORS: [&[&str]; 9] = [
     &["event"],
     &["config"],
     &["limits", "net", "telemetry"],
-    &["gateway"],
+    &["audit", "gateway"],
     &["cli", "main"],
 ];
 

@@ -1,0 +1,295 @@
+//! A backend of the suite's own: what reaches it got through.
+//!
+//! The operator points the target at it. It answers every handshake as it is told, echoes text and binary messages,
+//! answers Ping and Close, and remembers every connection with the first bytes that came on it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::frame::{FIN, opcode};
+
+/// What RFC 6455 section 4.2.2 appends to a key.
+const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// The most connections that are remembered.
+const MOST_CONTACTS: usize = 4096;
+
+/// The most bytes that are remembered of one.
+const MOST_BYTES: usize = 256 << 10;
+
+/// The most connections that are served at a time; further ones wait.
+const MOST_SERVED: usize = 2048;
+
+/// How long one is served.
+const LONGEST: Duration = Duration::from_secs(600);
+
+/// How long a contact that is already on its way may take to be seen.
+const SETTLING: Duration = Duration::from_millis(50);
+
+/// One connection that came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contact {
+    /// Everything that was received, at most 256 KiB: the request head, then frames.
+    pub received: Vec<u8>,
+    /// Whether the other side ended it.
+    pub ended: bool,
+}
+
+impl Contact {
+    /// The request head with its empty line; everything where there is none.
+    pub fn head(&self) -> &[u8] {
+        self.split().0
+    }
+
+    /// What came behind the head.
+    pub fn behind(&self) -> &[u8] {
+        self.split().1
+    }
+
+    fn split(&self) -> (&[u8], &[u8]) {
+        let end = self.received.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4);
+        self.received.split_at_checked(end.unwrap_or(self.received.len())).unwrap_or_default()
+    }
+}
+
+/// How a handshake is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// With the 101 that belongs to it, then by an echo.
+    Honest,
+    /// With these bytes, in which `{accept}` stands for the right Sec-WebSocket-Accept; then by an echo.
+    Says(String),
+    /// Not at all.
+    Silent,
+}
+
+/// The backend.
+#[derive(Debug)]
+pub struct Canary {
+    seen: Arc<Mutex<Seen>>,
+    address: SocketAddr,
+    _tasks: JoinSet<()>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// How many came before the first of `contacts`.
+    forgotten: usize,
+    contacts: VecDeque<Contact>,
+    manners: VecDeque<Manner>,
+}
+
+impl Canary {
+    /// Listens; a port of 0 is chosen by the system.
+    ///
+    /// # Errors
+    /// Where the address cannot be had.
+    pub async fn listen(address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(listener, Arc::clone(&seen)));
+        Ok(Self { seen, address, _tasks: tasks })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many connections have come so far.
+    pub fn mark(&self) -> usize {
+        let seen = lock(&self.seen);
+        seen.forgotten + seen.contacts.len()
+    }
+
+    /// What came since a mark, once what was on its way has arrived.
+    pub async fn since(&self, mark: usize) -> Vec<Contact> {
+        tokio::time::sleep(SETTLING).await;
+        let seen = lock(&self.seen);
+        seen.contacts.iter().skip(mark.saturating_sub(seen.forgotten)).cloned().collect()
+    }
+
+    /// Answers the next connection in this manner; the ones behind it honestly.
+    pub fn next(&self, manner: Manner) {
+        let mut seen = lock(&self.seen);
+        seen.manners.clear();
+        seen.manners.push_back(manner);
+    }
+
+    /// Answers honestly again, whether the last manner was used or not.
+    pub fn honest(&self) {
+        lock(&self.seen).manners.clear();
+    }
+}
+
+fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn accept(listener: TcpListener, seen: Arc<Mutex<Seen>>) {
+    let mut served = JoinSet::new();
+    loop {
+        while served.len() >= MOST_SERVED {
+            served.join_next().await;
+        }
+        while served.try_join_next().is_some() {}
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let (number, manner) = {
+            let mut seen = lock(&seen);
+            if seen.contacts.len() == MOST_CONTACTS {
+                seen.contacts.pop_front();
+                seen.forgotten += 1;
+            }
+            seen.contacts.push_back(Contact::default());
+            (seen.forgotten + seen.contacts.len() - 1, seen.manners.pop_front().unwrap_or(Manner::Honest))
+        };
+        let visit = Visit { stream, seen: Arc::clone(&seen), number, kept: Vec::new() };
+        served.spawn(async move {
+            let _ = timeout(LONGEST, visit.serve(manner)).await;
+        });
+    }
+}
+
+struct Visit {
+    stream: TcpStream,
+    seen: Arc<Mutex<Seen>>,
+    number: usize,
+    kept: Vec<u8>,
+}
+
+impl Visit {
+    async fn serve(mut self, manner: Manner) -> io::Result<()> {
+        let head = loop {
+            if let Some(at) = self.kept.windows(4).position(|window| window == b"\r\n\r\n") {
+                break self.kept.drain(..at + 4).collect::<Vec<u8>>();
+            }
+            if !self.read().await? {
+                return Ok(());
+            }
+        };
+        let says = match manner {
+            Manner::Honest => honest_answer(&head),
+            Manner::Says(text) => text.replace("{accept}", &accept_for(&head)),
+            Manner::Silent => {
+                while self.read().await? {
+                    self.kept.clear();
+                }
+                return Ok(());
+            }
+        };
+        self.stream.write_all(says.as_bytes()).await?;
+        self.echo().await
+    }
+
+    async fn echo(&mut self) -> io::Result<()> {
+        loop {
+            while let Some((first, payload)) = take_masked(&mut self.kept) {
+                let first = match first & 0x0f {
+                    opcode::PONG => continue,
+                    opcode::PING => FIN | opcode::PONG,
+                    _ => first,
+                };
+                self.stream.write_all(&bare(first, &payload)).await?;
+                if first & 0x0f == opcode::CLOSE {
+                    return self.stream.shutdown().await;
+                }
+            }
+            if !self.read().await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads once and remembers it; says whether the connection goes on.
+    async fn read(&mut self) -> io::Result<bool> {
+        let mut buffer = [0; 16 << 10];
+        let read = self.stream.read(&mut buffer).await;
+        let bytes = buffer.get(..*read.as_ref().unwrap_or(&0)).unwrap_or_default();
+        let mut seen = lock(&self.seen);
+        let at = self.number.checked_sub(seen.forgotten);
+        if let Some(contact) = at.and_then(|at| seen.contacts.get_mut(at)) {
+            let room = MOST_BYTES.saturating_sub(contact.received.len());
+            contact.received.extend_from_slice(bytes.get(..bytes.len().min(room)).unwrap_or_default());
+            contact.ended = bytes.is_empty();
+        }
+        drop(seen);
+        self.kept.extend_from_slice(bytes);
+        if self.kept.len() > MOST_KEPT {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        Ok(read? > 0)
+    }
+}
+
+/// The most bytes of an unfinished frame.
+const MOST_KEPT: usize = 32 << 20;
+
+fn field(head: &[u8], name: &str) -> Option<String> {
+    String::from_utf8_lossy(head).lines().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        key.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+    })
+}
+
+fn accept_for(head: &[u8]) -> String {
+    let key = field(head, "sec-websocket-key").unwrap_or_default();
+    STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{GUID}").as_bytes()))
+}
+
+fn honest_answer(head: &[u8]) -> String {
+    let accept = accept_for(head);
+    let chosen = field(head, "sec-websocket-protocol");
+    let chosen = chosen.as_deref().and_then(|offer| offer.split(',').next()).map(str::trim);
+    let chosen = chosen.map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n")).unwrap_or_default();
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {accept}\r\n{chosen}\r\n"
+    )
+}
+
+/// Takes a whole masked frame: its first byte and its unmasked payload.
+fn take_masked(bytes: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
+    let (first, second) = (*bytes.first()?, *bytes.get(1)?);
+    let (length, at) = match second & 0x7f {
+        126 => (u64::from(u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?)), 4),
+        127 => (u64::from_be_bytes(*bytes.get(2..)?.first_chunk()?), 10),
+        short => (u64::from(short), 2),
+    };
+    let length = usize::try_from(length).ok()?;
+    let mask = if second & 0x80 == 0 { [0; 4] } else { *bytes.get(at..)?.first_chunk()? };
+    let at = if second & 0x80 == 0 { at } else { at + 4 };
+    let end = at.checked_add(length)?;
+    let payload = bytes.get(at..end)?.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
+    bytes.drain(..end);
+    Some((first, payload))
+}
+
+fn bare(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![first];
+    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+        (Ok(length @ 0..=125), _) => bytes.push(length),
+        (_, Ok(length)) => {
+            bytes.push(126);
+            bytes.extend_from_slice(&length.to_be_bytes());
+        }
+        _ => {
+            bytes.push(127);
+            bytes.extend_from_slice(&(payload.len() as u64).to_be_bytes());
+        }
+    }
+    bytes.extend_from_slice(payload);
+    bytes
+}

@@ -1,0 +1,253 @@
+//! The examiner's hands: asks the target in its own pace, keeps the good twin at hand, and shows what was exchanged.
+
+use std::time::Duration;
+
+use aws_lc_rs::rand;
+use tokio::time::{Instant, sleep};
+
+use super::answer::Answer;
+use super::canary::Canary;
+use super::finding::{Exchange, Verdict};
+use super::frame::{self, FIN, opcode};
+use super::request::Request;
+use super::target::Target;
+use super::wire::{End, Heard, OpenError, Wire};
+
+/// The longest that the target is waited for while it says that it is busy, for one question.
+const BUSY_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The longest single wait, whatever Retry-After says.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// How often a question is repeated on a new connection after a drop: a rate of connections may have caused it.
+const DROPS: u32 = 2;
+
+/// The most characters of an exchange that are shown, each way.
+const SHOWN_CHARS: usize = 4000;
+
+/// How long things may take; a slow target needs more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For the answer to a handshake.
+    pub answer: Duration,
+    /// For a session to be ended behind a frame that must end it.
+    pub close: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { answer: Duration::from_secs(15), close: Duration::from_secs(10) }
+    }
+}
+
+/// What came of a question.
+#[derive(Debug)]
+pub enum Asked {
+    /// An answer, and the connection on which it came.
+    Answered(Answer, Wire),
+    /// The connection ended without one.
+    Dropped(End),
+    /// Nothing came.
+    Silent,
+    /// Something else came, or there was no connection; the sentence tells.
+    Failed(String),
+}
+
+/// An examination of one target.
+#[derive(Debug)]
+pub struct Exam {
+    /// What is examined.
+    pub target: Target,
+    /// What stands behind it, where the target's backend is ours.
+    pub canary: Option<Canary>,
+    /// How long things may take.
+    pub patience: Patience,
+    turn: usize,
+}
+
+impl Exam {
+    /// An examination.
+    pub fn new(target: Target, canary: Option<Canary>, patience: Patience) -> Self {
+        Self { target, canary, patience, turn: 0 }
+    }
+
+    /// A handshake that must come in: with a key of its own and the next of the good tokens.
+    pub fn good(&mut self) -> Request {
+        self.turn = self.turn.wrapping_add(1);
+        let tokens = self.target.credential.as_ref().map(|credential| credential.tokens.as_slice()).unwrap_or_default();
+        let token = tokens.get(self.turn.checked_rem(tokens.len()).unwrap_or(0)).map(|token| token.expose().as_str());
+        self.target.good(random_key(), token)
+    }
+
+    /// A good handshake but for its credential, which is absent.
+    pub fn anonymous(&self) -> Request {
+        self.target.anonymous(random_key())
+    }
+
+    /// Opens a connection.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open(&self) -> Result<Wire, OpenError> {
+        Wire::open(&self.target, None).await
+    }
+
+    /// Sends these bytes on a connection of their own and gives the answer. A target that says it is busy, or drops, is
+    /// waited for and asked again.
+    pub async fn ask(&self, bytes: &[u8]) -> Asked {
+        let until = Instant::now() + BUSY_PATIENCE;
+        let mut drops = 0;
+        loop {
+            let asked = self.ask_once(bytes).await;
+            let wait = match &asked {
+                Asked::Answered(answer, _) if answer.is_busy() => retry_after(answer),
+                Asked::Dropped(_) | Asked::Failed(_) if drops < DROPS => {
+                    drops += 1;
+                    Duration::from_secs(1)
+                }
+                _ => return asked,
+            };
+            if Instant::now() + wait > until {
+                return asked;
+            }
+            drop(asked);
+            sleep(wait).await;
+        }
+    }
+
+    async fn ask_once(&self, bytes: &[u8]) -> Asked {
+        let mut wire = match self.open().await {
+            Ok(wire) => wire,
+            Err(error) => return Asked::Failed(error.to_string()),
+        };
+        // A target may answer before it took everything.
+        let _ = wire.send(bytes).await;
+        match wire.answer(self.patience.answer).await {
+            Heard::This(answer) => Asked::Answered(answer, wire),
+            Heard::End(end) => Asked::Dropped(end),
+            Heard::Silence => Asked::Silent,
+            Heard::Garbled(why) => Asked::Failed(why),
+        }
+    }
+
+    /// A session: the connection behind a 101.
+    ///
+    /// # Errors
+    /// With a sentence where a good handshake does not come in.
+    pub async fn session(&mut self) -> Result<Wire, String> {
+        let request = self.good();
+        match self.ask(&request.bytes()).await {
+            Asked::Answered(answer, wire) if answer.is_switching() => Ok(wire),
+            asked => Err(format!("a good handshake does not come in: {}", self.told(&asked))),
+        }
+    }
+
+    /// The good twin: a good handshake comes in, and the session ends in order.
+    ///
+    /// # Errors
+    /// With a sentence where it does not.
+    pub async fn twin(&mut self) -> Result<(), String> {
+        let wire = self.session().await?;
+        self.leave(wire).await;
+        Ok(())
+    }
+
+    /// Ends a session in order, so that its place is free again.
+    pub async fn leave(&self, mut wire: Wire) {
+        wire.send(&frame::close(1000, "")).await;
+        wire.finish().await;
+        wire.ended(Duration::from_secs(2)).await;
+    }
+
+    /// Whether a session lives: a Ping is answered by its Pong, whatever comes before it.
+    pub async fn lives(&self, wire: &mut Wire, word: &str) -> bool {
+        wire.send(&frame::masked(FIN | opcode::PING, word.as_bytes())).await;
+        let until = Instant::now() + self.patience.answer;
+        loop {
+            match wire.frame(until.saturating_duration_since(Instant::now())).await {
+                Heard::This(frame) if frame.opcode() == opcode::PONG && frame.payload == word.as_bytes() => {
+                    return true;
+                }
+                Heard::This(frame) if frame.opcode() != opcode::CLOSE => {}
+                _ => return false,
+            }
+        }
+    }
+
+    /// Judges that bytes were refused: an answer of 4xx or 5xx, and nothing behind it heard of them.
+    pub async fn refused(&self, what: &str, bytes: &[u8]) -> Verdict {
+        let mark = self.canary.as_ref().map(Canary::mark);
+        let asked = self.ask(bytes).await;
+        let said = self.told(&asked);
+        let exchange = self.exchange(bytes, &asked);
+        if let (Some(canary), Some(mark)) = (&self.canary, mark)
+            && !canary.since(mark).await.is_empty()
+        {
+            return Verdict::fell(format!("{what}: it reached the backend ({said})")).with(exchange);
+        }
+        let verdict = match &asked {
+            Asked::Answered(answer, _) if answer.is_switching() => Verdict::fell(format!("{what}: the socket opened")),
+            Asked::Answered(answer, _) if answer.is_busy() => {
+                Verdict::undecided(format!("{what}: {said} to everybody"))
+            }
+            Asked::Answered(answer, _) if answer.is_refusal() => Verdict::held(format!("{what}: {said}")),
+            _ => Verdict::undecided(format!("{what}: {said}, which is no refusal")),
+        };
+        verdict.with(exchange)
+    }
+
+    /// What came of a question, in a few words.
+    pub fn told(&self, asked: &Asked) -> String {
+        match asked {
+            Asked::Answered(answer, _) => format!("{}", answer.status),
+            Asked::Dropped(End::Clean) => String::from("closed without an answer"),
+            Asked::Dropped(End::Cut) => String::from("cut without an answer"),
+            Asked::Silent => format!("no answer within {} s", self.patience.answer.as_secs()),
+            Asked::Failed(why) => why.clone(),
+        }
+    }
+
+    /// What was sent and what came back, fit to be shown.
+    pub fn exchange(&self, sent: &[u8], asked: &Asked) -> Exchange {
+        let received = match asked {
+            Asked::Answered(answer, wire) => self.shown(&[answer.head.as_slice(), &wire.kept].concat()),
+            other => self.told(other),
+        };
+        Exchange { sent: self.shown(sent), received }
+    }
+
+    /// Bytes as text: bounded, what controls escaped, good tokens taken out.
+    pub fn shown(&self, bytes: &[u8]) -> String {
+        let mut text = String::from_utf8_lossy(bytes).into_owned();
+        for token in self.target.credential.iter().flat_map(|credential| &credential.tokens) {
+            text = text.replace(token.expose().as_str(), "<token>");
+        }
+        let mut shown = String::new();
+        for (count, letter) in text.chars().enumerate() {
+            match letter {
+                _ if count == SHOWN_CHARS => {
+                    shown.push('…');
+                    break;
+                }
+                '\r' => {}
+                '\n' => shown.push('\n'),
+                _ if crate::telemetry::text::misleads(letter) => shown.extend(letter.escape_unicode()),
+                _ => shown.push(letter),
+            }
+        }
+        shown
+    }
+}
+
+/// A key that no handshake had before.
+fn random_key() -> [u8; 16] {
+    let mut key = [0; 16];
+    // Without randomness the key is the same each time, which no server minds.
+    let _ = rand::fill(&mut key);
+    key
+}
+
+fn retry_after(answer: &Answer) -> Duration {
+    let seconds = answer.value("retry-after").and_then(|value| value.trim().parse().ok()).unwrap_or(1);
+    Duration::from_secs(seconds).clamp(Duration::from_millis(200), LONGEST_WAIT)
+}

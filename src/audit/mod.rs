@@ -1,0 +1,186 @@
+//! The suites that prove a gateway: attacks on a running endpoint, wsgate or not, and what came of each.
+//!
+//! A case carries an id of docs/threat-model.md. It is judged by its property, never by a number: any refusal is a
+//! refusal. A 429, a 503 or a drop proves nothing: the suite paces itself, and a case whose good twin does not come in
+//! before and after it is undecided. Everything that is sent is bounded in count, bytes and time.
+//!
+//! Requests, frames and answers are built and read here alone, so that what measures does not share a mistake with what
+//! is measured.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+pub mod answer;
+pub mod auth;
+pub mod canary;
+pub mod cswsh;
+pub mod dos;
+pub mod exam;
+pub mod finding;
+pub mod frame;
+pub mod frames;
+pub mod handshake;
+pub mod report;
+pub mod request;
+pub mod rule;
+pub mod target;
+pub mod tls;
+pub mod wire;
+
+pub use canary::Canary;
+pub use exam::{Exam, Patience};
+pub use finding::{Finding, Outcome, Scorecard, Suite, Verdict};
+pub use request::Request;
+pub use target::Target;
+
+/// One attack and how it is judged.
+#[derive(Debug)]
+pub struct Case {
+    /// Its id in docs/threat-model.md.
+    pub id: &'static str,
+    /// What it tries; with the id unique in its suite.
+    pub name: &'static str,
+    /// How it is tried.
+    pub probe: Probe,
+}
+
+/// How a case is tried.
+#[derive(Debug)]
+pub enum Probe {
+    /// Not at all: the policy says that this is not claimed.
+    NotApplicable(String),
+    /// Not at all: this was not given (`--canary`).
+    NotRun(&'static str),
+    /// By handshakes, each of which must be refused.
+    Refused(Vec<Attempt>),
+    /// As the suite of handshakes does.
+    Handshake(handshake::Probe),
+    /// As the suite of hostile pages does.
+    Cswsh(cswsh::Probe),
+    /// As the suite of credentials does.
+    Auth(auth::Probe),
+    /// As the suite of frames does.
+    Frames(frames::Probe),
+    /// As the suite of TLS does.
+    Tls(tls::Probe),
+    /// As the suite of floods does.
+    Dos(dos::Probe),
+}
+
+/// A handshake that must be refused.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// What is wrong with it, in a few words.
+    pub what: String,
+    /// The handshake.
+    pub request: Request,
+}
+
+/// Hears of a run as it goes.
+pub trait Progress {
+    /// A suite begins, of so many cases.
+    fn begins(&mut self, suite: Suite, cases: usize);
+    /// A case begins.
+    fn tries(&mut self, case: &Case);
+    /// A case was judged.
+    fn found(&mut self, finding: &Finding);
+}
+
+/// Runs suites one after another and gives what they found.
+///
+/// # Errors
+/// With a sentence where the good twin does not come in at all: then nothing can be proved.
+pub async fn run(suites: &[Suite], exam: &mut Exam, progress: &mut dyn Progress) -> Result<Vec<Finding>, String> {
+    exam.twin().await?;
+    let mut findings = Vec::new();
+    let mut twin = Ok(());
+    for suite in suites {
+        let cases = cases(*suite, exam);
+        progress.begins(*suite, cases.len());
+        for case in cases {
+            progress.tries(&case);
+            let began = Instant::now();
+            let verdict = judge(&case.probe, exam, &mut twin).await;
+            let finding = finding(*suite, &case, verdict, began.elapsed());
+            progress.found(&finding);
+            findings.push(finding);
+        }
+    }
+    Ok(findings)
+}
+
+/// The cases of a suite against this target.
+pub fn cases(suite: Suite, exam: &mut Exam) -> Vec<Case> {
+    match suite {
+        Suite::Handshake => handshake::cases(exam),
+        Suite::Cswsh => cswsh::cases(exam),
+        Suite::Auth => auth::cases(exam),
+        Suite::Frames => frames::cases(exam),
+        Suite::Tls => tls::cases(exam),
+        Suite::Dos => dos::cases(exam),
+    }
+}
+
+fn finding(suite: Suite, case: &Case, verdict: Verdict, took: Duration) -> Finding {
+    Finding { suite, id: case.id, name: case.name, verdict, took }
+}
+
+/// Judges a case between two good twins; the one behind it is the one before the next.
+async fn judge(probe: &Probe, exam: &mut Exam, twin: &mut Result<(), String>) -> Verdict {
+    match probe {
+        Probe::NotApplicable(why) => return Verdict::new(Outcome::NotApplicable, why.clone()),
+        Probe::NotRun(needs) => return Verdict::new(Outcome::NotRun, format!("needs {needs}")),
+        _ => {}
+    }
+    if twin.is_err() {
+        *twin = exam.twin().await;
+    }
+    if let Err(why) = twin {
+        return Verdict::undecided(format!("before it, {why}"));
+    }
+    let verdict = tried(probe, exam).await;
+    *twin = exam.twin().await;
+    match (verdict.outcome, &*twin) {
+        (Outcome::Held, Err(why)) => {
+            Verdict { outcome: Outcome::Undecided, said: format!("after it, {why}"), ..verdict }
+        }
+        _ => verdict,
+    }
+}
+
+async fn tried(probe: &Probe, exam: &mut Exam) -> Verdict {
+    match probe {
+        Probe::NotApplicable(why) => Verdict::new(Outcome::NotApplicable, why.clone()),
+        Probe::NotRun(needs) => Verdict::new(Outcome::NotRun, format!("needs {needs}")),
+        Probe::Refused(attempts) => all_refused(attempts, exam).await,
+        Probe::Handshake(probe) => handshake::judge(probe, exam).await,
+        Probe::Cswsh(probe) => cswsh::judge(probe, exam).await,
+        Probe::Auth(probe) => auth::judge(probe, exam).await,
+        Probe::Frames(probe) => frames::judge(probe, exam).await,
+        Probe::Tls(probe) => tls::judge(probe, exam).await,
+        Probe::Dos(probe) => dos::judge(probe, exam).await,
+    }
+}
+
+/// Every attempt is refused. The first that is not ends the case; an undecided one lets the others be tried.
+async fn all_refused(attempts: &[Attempt], exam: &Exam) -> Verdict {
+    let mut held = None;
+    let mut undecided = None;
+    for attempt in attempts {
+        let verdict = exam.refused(&attempt.what, &attempt.request.bytes()).await;
+        match verdict.outcome {
+            Outcome::Fell => return verdict,
+            Outcome::Held => held = Some(verdict),
+            _ => undecided = undecided.or(Some(verdict)),
+        }
+    }
+    match (undecided, held) {
+        (Some(verdict), _) => verdict,
+        (None, Some(verdict)) if attempts.len() > 1 => {
+            Verdict { said: format!("all {} refused, the last: {}", attempts.len(), verdict.said), ..verdict }
+        }
+        (None, Some(verdict)) => verdict,
+        (None, None) => Verdict::undecided("nothing was tried"),
+    }
+}

@@ -1,0 +1,1 @@
+//! A scorecard as a file: for a person, or for a machine.

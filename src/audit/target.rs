@@ -1,0 +1,133 @@
+//! What is attacked, and what is known of it: where it is, who may come in, and what its policy says.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::request::Request;
+use crate::net::tls::ClientTls;
+use crate::policy::Policy;
+use crate::policy::auth::algorithm::Algorithm;
+use crate::policy::credential::Carrier;
+use crate::secret::Secret;
+
+/// A running endpoint, wsgate or not.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Its URL as it is shown: without query and credential.
+    pub url: String,
+    /// Where it is dialled.
+    pub address: SocketAddr,
+    /// TLS toward it; `None` for `ws://`.
+    pub tls: Option<Tls>,
+    /// The host of its URL: a DNS name, or an address without brackets.
+    pub name: String,
+    /// What stands in Host: the host, and the port where the URL has one.
+    pub authority: String,
+    /// Path and query.
+    pub path: String,
+    /// An origin that may open a socket there; `None` where every handshake comes without one.
+    pub origin: Option<String>,
+    /// Every origin that is known to be listed, as an operator writes it: `https://*.example.org` is one label.
+    pub listed: Vec<String>,
+    /// What opens a session; `None` where nothing is asked for.
+    pub credential: Option<Credential>,
+    /// Subprotocols that a good client offers.
+    pub subprotocols: Vec<String>,
+    /// What its policy says, where one was given.
+    pub policy: Option<Arc<Policy>>,
+    /// The issuer's private key, for forged claims.
+    pub signing: Option<Signing>,
+    /// Its process, whose memory, descriptors and processor time are watched.
+    pub process: Option<u32>,
+    /// The browser to start.
+    pub browser: Option<PathBuf>,
+}
+
+/// How TLS is spoken with the target.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// A client that verifies its certificate.
+    pub client: ClientTls,
+    /// PEM of the authorities that it trusts; `None`: the system's.
+    pub authorities_pem: Option<Vec<u8>>,
+}
+
+/// A credential that opens a session.
+#[derive(Clone, Debug)]
+pub struct Credential {
+    /// Where it travels.
+    pub carrier: Carrier,
+    /// Good tokens, at least one; several are of different subjects, so that none meets its own rate.
+    pub tokens: Vec<Secret<String>>,
+}
+
+/// An issuer's private key, and what its good tokens say.
+#[derive(Clone)]
+pub struct Signing {
+    /// The private key: PEM (PKCS #8), or the secret of an HMAC.
+    pub key: Secret<Vec<u8>>,
+    /// What it signs with.
+    pub algorithm: Algorithm,
+    /// The key's id, where the issuer has one.
+    pub kid: Option<String>,
+    /// The claims of a good token, without `iat` and `exp`.
+    pub claims: serde_json::Map<String, serde_json::Value>,
+}
+
+impl fmt::Debug for Signing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signing").field("algorithm", &self.algorithm).field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+impl Target {
+    /// A handshake that follows RFC 6455, without Origin, credential and subprotocol.
+    pub fn bare(&self, key: [u8; 16]) -> Request {
+        Request::new(&self.authority, &self.path, key)
+    }
+
+    /// A handshake that must come in, with one of the good tokens.
+    pub fn good(&self, key: [u8; 16], token: Option<&str>) -> Request {
+        let mut request = self.anonymous(key);
+        if let (Some(credential), Some(token)) = (&self.credential, token) {
+            self.carry(&mut request, &credential.carrier, token);
+        }
+        request
+    }
+
+    /// A good handshake but for its credential, which is absent.
+    pub fn anonymous(&self, key: [u8; 16]) -> Request {
+        let mut request = self.bare(key);
+        if let Some(origin) = &self.origin {
+            request.set("Origin", origin);
+        }
+        if !self.subprotocols.is_empty() {
+            request.set("Sec-WebSocket-Protocol", self.subprotocols.join(", "));
+        }
+        request
+    }
+
+    /// Puts a token where this carrier has it.
+    pub fn carry(&self, request: &mut Request, carrier: &Carrier, token: &str) {
+        match carrier {
+            Carrier::Authorization => request.set("Authorization", format!("Bearer {token}")),
+            Carrier::Cookie(name) => request.set("Cookie", format!("{name}={token}")),
+            Carrier::Subprotocol(marker) => {
+                let words = [marker.as_str(), token].into_iter().chain(self.subprotocols.iter().map(String::as_str));
+                request.set("Sec-WebSocket-Protocol", words.collect::<Vec<_>>().join(", "));
+            }
+            Carrier::Query(name) => {
+                let target = String::from_utf8_lossy(request.target_bytes()).into_owned();
+                let sign = if target.contains('?') { '&' } else { '?' };
+                *request = request.clone().target(format!("{target}{sign}{name}={token}"));
+            }
+        }
+    }
+
+    /// Whether a browser sends the credential by itself, whoever's page asks.
+    pub fn is_ambient(&self) -> bool {
+        self.credential.as_ref().is_some_and(|credential| !credential.carrier.is_explicit())
+    }
+}

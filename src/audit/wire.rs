@@ -1,0 +1,180 @@
+//! A connection to the target, on which anything can be sent and everything that comes back is kept.
+
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::answer::Answer;
+use super::frame::Frame;
+use super::target::Target;
+use crate::net::tls::BackendStream;
+
+/// For a TCP connection, for TLS on it, and for what is sent to be taken: each.
+const STEP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The most bytes that are kept of what the target sends; what comes behind them is read and forgotten.
+const KEPT_BYTES: usize = 4 << 20;
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum OpenError {
+    /// No TCP connection, or no TLS within the deadline.
+    Unreachable(io::Error),
+    /// TLS failed; the sentence tells why.
+    Tls(String),
+}
+
+impl std::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unreachable(error) => write!(f, "no connection: {error}"),
+            Self::Tls(why) => write!(f, "no TLS: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// How the target ended a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// In order: the end of the stream, over TLS with close_notify.
+    Clean,
+    /// By a reset, or over TLS without close_notify.
+    Cut,
+}
+
+/// What was heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard<T> {
+    /// This.
+    This(T),
+    /// The end of the connection.
+    End(End),
+    /// Nothing until the deadline.
+    Silence,
+    /// Something else; the sentence tells what.
+    Garbled(String),
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Wire {
+    stream: BackendStream,
+    /// What came and was not yet taken.
+    pub kept: Vec<u8>,
+    end: Option<End>,
+}
+
+impl Wire {
+    /// Opens a TCP connection, from this address where one is named.
+    ///
+    /// # Errors
+    /// Where the target does not take it within 10 seconds.
+    pub async fn tcp(target: &Target, from: Option<IpAddr>) -> io::Result<TcpStream> {
+        let socket = if target.address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if let Some(from) = from {
+            socket.bind((from, 0).into())?;
+        }
+        let tcp = timeout(STEP_DEADLINE, socket.connect(target.address)).await??;
+        tcp.set_nodelay(true)?;
+        Ok(tcp)
+    }
+
+    /// Opens a connection with TLS where the target has it.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open(target: &Target, from: Option<IpAddr>) -> Result<Self, OpenError> {
+        let tcp = Self::tcp(target, from).await.map_err(OpenError::Unreachable)?;
+        Self::on(tcp, target).await
+    }
+
+    /// Speaks TLS on an open TCP connection where the target has it.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn on(tcp: TcpStream, target: &Target) -> Result<Self, OpenError> {
+        let stream = match &target.tls {
+            None => BackendStream::Plain(tcp),
+            Some(tls) => timeout(STEP_DEADLINE, tls.client.connect(&target.name, tcp))
+                .await
+                .map_err(|late| OpenError::Unreachable(late.into()))?
+                .map_err(|error| OpenError::Tls(error.to_string()))?,
+        };
+        Ok(Self { stream, kept: Vec::new(), end: None })
+    }
+
+    /// A connection without TLS, whatever the target has.
+    pub fn plain(tcp: TcpStream) -> Self {
+        Self { stream: BackendStream::Plain(tcp), kept: Vec::new(), end: None }
+    }
+
+    /// Sends bytes; says whether they were taken within 10 seconds.
+    pub async fn send(&mut self, bytes: &[u8]) -> bool {
+        let sent = async { self.stream.write_all(bytes).await.is_ok() && self.stream.flush().await.is_ok() };
+        timeout(STEP_DEADLINE, sent).await.unwrap_or(false)
+    }
+
+    /// Ends this side of the stream.
+    pub async fn finish(&mut self) {
+        let _ = timeout(STEP_DEADLINE, self.stream.shutdown()).await;
+    }
+
+    /// The head of the next HTTP answer.
+    pub async fn answer(&mut self, within: Duration) -> Heard<Answer> {
+        self.hear(within, Answer::take).await
+    }
+
+    /// The next frame.
+    pub async fn frame(&mut self, within: Duration) -> Heard<Frame> {
+        self.hear(within, Frame::take).await
+    }
+
+    /// Waits until the connection ends: how it ended; `None` if it did not.
+    pub async fn ended(&mut self, within: Duration) -> Option<End> {
+        let until = Instant::now() + within;
+        while self.end.is_none() && self.read(until).await {}
+        self.end
+    }
+
+    async fn hear<T>(
+        &mut self,
+        within: Duration,
+        take: impl Fn(&mut Vec<u8>) -> Result<Option<T>, String>,
+    ) -> Heard<T> {
+        let until = Instant::now() + within;
+        loop {
+            match take(&mut self.kept) {
+                Ok(Some(this)) => return Heard::This(this),
+                Err(why) => return Heard::Garbled(why),
+                Ok(None) => {}
+            }
+            if let Some(end) = self.end {
+                return Heard::End(end);
+            }
+            if !self.read(until).await {
+                return Heard::Silence;
+            }
+        }
+    }
+
+    /// Reads once; says whether anything, an end included, came before the deadline.
+    async fn read(&mut self, until: Instant) -> bool {
+        let mut buffer = [0; 16 << 10];
+        match timeout_at(until, self.stream.read(&mut buffer)).await {
+            Err(_) => return false,
+            Ok(Ok(0)) => self.end = Some(End::Clean),
+            Ok(Err(_)) => self.end = Some(End::Cut),
+            Ok(Ok(count)) => {
+                let room = KEPT_BYTES.saturating_sub(self.kept.len());
+                self.kept.extend_from_slice(buffer.get(..count.min(room)).unwrap_or_default());
+            }
+        }
+        true
+    }
+}
