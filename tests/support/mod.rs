@@ -19,6 +19,7 @@ pub mod cases;
 pub mod certificates;
 pub mod client;
 pub mod endpoint;
+pub mod examined;
 pub mod frames;
 pub mod house;
 pub mod observer;
@@ -30,6 +31,7 @@ pub use backend::{Backend, Step};
 pub use cases::Cases;
 pub use client::{Answer, End, Request, Wire};
 pub use endpoint::{Endpoint, Ends, Transport};
+pub use examined::{Examined, examined};
 pub use frames::Frame;
 pub use house::{House, Plan};
 

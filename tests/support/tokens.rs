@@ -64,9 +64,13 @@ impl Signer {
             Self::EdDsa(key) => key.public_key().as_der().unwrap(),
             Self::Hmac(_) => panic!("a secret is not public"),
         };
-        let text = STANDARD.encode(der.as_ref());
-        let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
-        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"))
+        pem("PUBLIC KEY", der.as_ref())
+    }
+
+    /// PEM (PKCS #8) of the private key.
+    pub fn private_pem(&self) -> String {
+        let Self::Es256(key) = self else { panic!("a key of P-256") };
+        pem("PRIVATE KEY", key.to_pkcs8v1().unwrap().as_ref())
     }
 
     /// The signature over `input` that a header with this algorithm asks for.
@@ -171,4 +175,10 @@ fn object(value: Value) -> Json {
         Value::Object(map) => map,
         _ => panic!("an object"),
     }
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }

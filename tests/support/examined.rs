@@ -1,0 +1,114 @@
+//! A strict house under examination: the suites of `wsgate audit` in front of it, their canary behind it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, json};
+use wsgate::audit::target::{Credential, Signing, Tls};
+use wsgate::audit::{Canary, Exam, Finding, Outcome, Patience, Progress, Suite, Target};
+use wsgate::net::tls::ClientTls;
+use wsgate::policy::auth::algorithm::Algorithm;
+use wsgate::policy::credential::Carrier;
+use wsgate::secret::Secret;
+
+use super::house::{HOST, House, ORIGIN, Plan};
+use super::tokens::ISSUER;
+
+/// A house, and the examination of it.
+pub struct Examined {
+    /// The house; its backend is the exam's canary.
+    pub house: House,
+    /// The examination: with canary, signing key and policy.
+    pub exam: Exam,
+}
+
+/// Waits that are long enough for a house of this process, and short enough for a test.
+pub const BRISK: Patience = Patience { answer: Duration::from_secs(5), close: Duration::from_secs(3) };
+
+/// Builds the house of a plan in front of a canary.
+pub async fn examined(plan: Plan) -> Examined {
+    let canary = Canary::listen(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+    let house = plan.policy(&format!("[upstream]\nservers = [\"ws://{}\"]", canary.address())).build().await;
+    let target = target(&house);
+    Examined { exam: Exam::new(target, Some(canary), BRISK), house }
+}
+
+fn target(house: &House) -> Target {
+    let variable = |_: &str| None;
+    let now = wsgate::units::UnixSeconds(super::tokens::now());
+    let (config, _) = wsgate::config::load(&house.folder.path().join("gateway.toml"), &variable, now).unwrap();
+    let authorities_pem = house.authority.pem().into_bytes();
+    let client = ClientTls::new(Some(&authorities_pem)).unwrap();
+    let tokens = ["alice", "bob", "carol", "dave"];
+    let token = |subject: &&str| {
+        Secret::new(house.signer.token_with(|claims| drop(claims.insert("sub".into(), json!(subject)))))
+    };
+    Target {
+        url: format!("wss://{HOST}/chat"),
+        address: house.address(),
+        tls: Some(Tls { client, authorities_pem: Some(authorities_pem) }),
+        name: String::from(HOST),
+        authority: String::from(HOST),
+        path: String::from("/chat"),
+        origin: Some(String::from(ORIGIN)),
+        listed: vec![String::from(ORIGIN)],
+        credential: Some(Credential { carrier: Carrier::Authorization, tokens: tokens.iter().map(token).collect() }),
+        subprotocols: Vec::new(),
+        policy: config.policies.first().map(Arc::clone),
+        signing: Some(Signing {
+            key: Secret::new(house.signer.private_pem().into_bytes()),
+            algorithm: Algorithm::Es256,
+            kid: Some(String::from("login")),
+            claims: Map::from_iter([
+                (String::from("iss"), json!(ISSUER)),
+                (String::from("aud"), json!("chat")),
+                (String::from("sub"), json!("alice")),
+            ]),
+        }),
+        process: None,
+        browser: None,
+    }
+}
+
+impl Examined {
+    /// Runs one suite.
+    pub async fn run(&mut self, suite: Suite) -> Vec<Finding> {
+        wsgate::audit::run(&[suite], &mut self.exam, &mut Aloud).await.expect("a good twin that comes in")
+    }
+
+    /// Runs one suite, of which every case that can be tried must hold.
+    pub async fn holds(&mut self, suite: Suite) -> Vec<Finding> {
+        let findings = self.run(suite).await;
+        let doubtful = |finding: &&Finding| matches!(finding.outcome(), Outcome::Fell | Outcome::Undecided);
+        let doubtful: Vec<&Finding> = findings.iter().filter(doubtful).collect();
+        assert!(doubtful.is_empty(), "{doubtful:#?}");
+        let held = findings.iter().filter(|finding| finding.outcome() == Outcome::Held).count();
+        assert_ne!(held, 0, "{suite}: nothing was tried");
+        findings
+    }
+
+    /// Runs one suite and gives id and name of what fell; nothing is undecided.
+    pub async fn fallen(&mut self, suite: Suite) -> Vec<(&'static str, &'static str)> {
+        let findings = self.run(suite).await;
+        let undecided: Vec<_> = findings.iter().filter(|finding| finding.outcome() == Outcome::Undecided).collect();
+        assert!(undecided.is_empty(), "{undecided:#?}");
+        let fell = findings.iter().filter(|finding| finding.outcome() == Outcome::Fell);
+        fell.map(|finding| (finding.id, finding.name)).collect()
+    }
+}
+
+/// Tells every finding on standard output, where a failing test shows it.
+struct Aloud;
+
+impl Progress for Aloud {
+    fn begins(&mut self, suite: Suite, cases: usize) {
+        println!("{suite}: {cases} cases");
+    }
+
+    fn tries(&mut self, _case: &wsgate::audit::Case) {}
+
+    fn found(&mut self, finding: &Finding) {
+        println!("{} {} {}: {}", finding.outcome(), finding.id, finding.name, finding.verdict.said);
+    }
+}
