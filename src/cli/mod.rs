@@ -11,6 +11,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::config::diagnostic::Style;
 use crate::units::UnixSeconds;
 
+pub mod audit;
 pub mod certs;
 pub mod check;
 pub mod connect;
@@ -52,6 +53,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Try the gateway on this machine: one session admitted, hostile ones refused
     Demo(demo::DemoArgs),
+    /// Attack an endpoint, wsgate or not, and tell what stands and what falls
+    Audit(Box<audit::AuditArgs>),
     /// Open a WebSocket and type into it
     Connect(connect::ConnectArgs),
     /// Write a commented configuration for a kind of service
@@ -95,6 +98,7 @@ fn dispatch(command: Command, out: &mut impl Write) -> Exit {
         Command::Check(args) => written(check(&args, out)),
         Command::Explain(args) => explain::run(&args, &mut io::stdin().lock(), out),
         Command::Demo(args) => demo::run(&args, out),
+        Command::Audit(args) => audit::run(&args, out),
         Command::Connect(args) => connect(args, out),
         Command::Init(args) => written(init::run(&args, out, &mut io::stderr())),
         Command::Token(args) => match token::run(&args, unix_now(), &mut io::stderr()) {

@@ -252,7 +252,7 @@ fn claims_of(args: &JwtArgs, now: UnixSeconds) -> Result<Map<String, Value>, Tok
     Ok(claims)
 }
 
-fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+pub(super) fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, TokenError> {
     let read = if path == Path::new("-") {
         file::read_from(std::io::stdin().lock(), MAX_KEY_FILE)
     } else {

@@ -1,1 +1,0 @@
-//! A scorecard as a file: for a person, or for a machine.

@@ -1,0 +1,226 @@
+//! `wsgate audit`: attacks a running endpoint, wsgate or not, and tells what stands and what falls.
+
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use super::exit::Exit;
+use super::{could_not_run, file, unix_now};
+use crate::audit::report;
+use crate::audit::{self, Canary, Exam, Outcome, Patience, Scorecard, Suite};
+use crate::policy::auth::algorithm::Algorithm;
+use crate::policy::credential::Carrier;
+
+mod from_policy;
+mod progress;
+mod signing;
+mod target;
+
+use progress::Told;
+use target::Described;
+
+/// `wsgate audit`.
+#[derive(Args, Debug)]
+#[command(after_help = AFTER_HELP)]
+pub struct AuditArgs {
+    /// What is tried
+    #[arg(value_name = "SUITE")]
+    suite: Chosen,
+    /// Where: wss://HOST[:PORT]/PATH or ws://HOST[:PORT]/PATH; with --policy it may be left out
+    url: Option<String>,
+    /// A policy of wsgate, from which URL, origins, carriers and limits are taken
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// The gateway.toml of that policy; else the one beside or above it
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    config: Option<PathBuf>,
+    /// An origin that may open a socket there; further ones are listed too
+    #[arg(long = "origin", value_name = "ORIGIN")]
+    origins: Vec<String>,
+    /// A file with a good token; else the environment variable WSGATE_AUDIT_TOKEN
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Where the token travels: authorization, subprotocol:NAME, cookie:NAME or query:NAME
+    #[arg(long, value_name = "PLACE")]
+    carrier: Option<Carrier>,
+    /// A subprotocol that a good client offers; may be repeated
+    #[arg(long = "subprotocol", value_name = "NAME")]
+    subprotocols: Vec<String>,
+    /// A PEM file of the authorities to trust instead of the system's
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    #[command(flatten)]
+    beside: Beside,
+    #[command(flatten)]
+    files: Files,
+}
+
+/// What lets more be seen.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "What lets more be seen")]
+struct Beside {
+    /// Be the target's backend at this address, and judge what reaches it
+    #[arg(long, value_name = "ADDRESS")]
+    canary: Option<SocketAddr>,
+    /// The issuer's private key, for forged claims; good tokens are minted with it too
+    #[arg(long, value_name = "FILE")]
+    signing_key: Option<PathBuf>,
+    /// The algorithm of the signing key; a policy knows it
+    #[arg(long, value_name = "ALG", requires = "signing_key")]
+    alg: Option<Algorithm>,
+    /// The id of the signing key, where the issuer has one
+    #[arg(long, requires = "signing_key")]
+    kid: Option<String>,
+    /// A claim of a good token, NAME=JSON or NAME=TEXT; may be repeated; a policy knows the necessary ones
+    #[arg(long = "claim", value_name = "NAME=VALUE", requires = "signing_key")]
+    claims: Vec<String>,
+    /// The target's process on this machine, whose memory, descriptors and processor time are watched
+    #[arg(long)]
+    pid: Option<u32>,
+    /// The target's log, in which no token may stand
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// Open pages in headless Chromium, found on PATH or at this place
+    #[arg(long, value_name = "PROGRAM", num_args = 0..=1, default_missing_value = "chromium")]
+    browser: Option<PathBuf>,
+    /// Flood a target that is neither on this machine nor in a private network: say so only of your own
+    #[arg(long)]
+    target_is_mine: bool,
+}
+
+/// Where the findings go beside the screen.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Reports")]
+struct Files {
+    /// A page for people
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// JUnit XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// SARIF 2.1.0
+    #[arg(long, value_name = "FILE")]
+    sarif: Option<PathBuf>,
+}
+
+const AFTER_HELP: &str = "Attack only what is yours, or what you were asked to attack.\n\
+    Exit codes: 0 all that was tried held, 1 something fell, 2 something could not be decided or run, 78 configuration.";
+
+/// What is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Chosen {
+    /// Every suite
+    All,
+    /// Opening handshakes that are none, and the HTTP around them
+    Handshake,
+    /// Pages of other sites
+    Cswsh,
+    /// Credentials, missing and forged
+    Auth,
+    /// What is sent behind the 101
+    Frames,
+    /// Versions, names and protocols of TLS
+    Tls,
+    /// Floods, slowness, and what an honest session feels of them
+    Dos,
+}
+
+impl Chosen {
+    fn suites(self) -> &'static [Suite] {
+        match self {
+            Self::All => &Suite::ALL,
+            Self::Handshake => &[Suite::Handshake],
+            Self::Cswsh => &[Suite::Cswsh],
+            Self::Auth => &[Suite::Auth],
+            Self::Frames => &[Suite::Frames],
+            Self::Tls => &[Suite::Tls],
+            Self::Dos => &[Suite::Dos],
+        }
+    }
+}
+
+/// Runs the suites and tells what they found.
+pub fn run(args: &AuditArgs, out: &mut dyn Write) -> Exit {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return could_not_run(error),
+    };
+    let exit = runtime.block_on(audit(args, out));
+    runtime.shutdown_background();
+    exit
+}
+
+async fn audit(args: &AuditArgs, out: &mut dyn Write) -> Exit {
+    let described = match target::describe(args, unix_now()).await {
+        Ok(described) => described,
+        Err(target::Flaw::Configuration(mistakes)) => {
+            let _ = io::stderr().write_all(mistakes.as_bytes());
+            return Exit::Configuration;
+        }
+        Err(target::Flaw::Other(why)) => return could_not_run(why),
+    };
+    match examine(args, described, out).await {
+        Ok(exit) => exit,
+        Err(why) => could_not_run(why),
+    }
+}
+
+async fn examine(args: &AuditArgs, described: Described, out: &mut dyn Write) -> Result<Exit, String> {
+    let Described { target, dangers } = described;
+    let canary = match args.beside.canary {
+        None => None,
+        Some(address) => Some(Canary::listen(address).await.map_err(|error| {
+            format!("no canary at {address}: {error}: it takes the place of the target's backend, which must not run")
+        })?),
+    };
+    let mut card = Scorecard {
+        url: target.url.clone(),
+        began: jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default().to_string(),
+        dangers,
+        findings: Vec::new(),
+    };
+    let mut exam = Exam::new(target, canary, Patience::default());
+    let mut told = Told::new(out, io::stderr().is_terminal());
+    told.heads(&card);
+    card.findings = audit::run(args.suite.suites(), &mut exam, &mut told).await?;
+    told.sums_up(&card);
+    write_reports(&args.files, &card)?;
+    Ok(exit_of(&card))
+}
+
+/// All that was tried held; something fell; or something could not be decided.
+fn exit_of(card: &Scorecard) -> Exit {
+    match (card.count(Outcome::Fell), card.count(Outcome::Undecided)) {
+        (0, 0) => Exit::Well,
+        (0, _) => Exit::CouldNotRun,
+        _ => Exit::Findings,
+    }
+}
+
+/// Makes a file of a scorecard.
+type Render = fn(&Scorecard) -> String;
+
+fn write_reports(files: &Files, card: &Scorecard) -> Result<(), String> {
+    let wanted = [
+        (&files.report, report::html as Render),
+        (&files.json, report::json),
+        (&files.junit, report::junit),
+        (&files.sarif, report::sarif),
+    ];
+    for (path, render) in wanted {
+        if let Some(path) = path {
+            write_report(path, &render(card))?;
+        }
+    }
+    Ok(())
+}
+
+fn write_report(path: &Path, text: &str) -> Result<(), String> {
+    file::write_whole(path, file::Mode::Everybody, text.as_bytes())
+        .map_err(|error| format!("{}: {error}", path.display()))
+}

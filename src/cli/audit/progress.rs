@@ -1,0 +1,117 @@
+//! The findings as they come: a table with a bar below it on a terminal, plain lines in a pipe.
+
+use std::io::Write;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::audit::rule::rule;
+use crate::audit::{Case, Finding, Outcome, Progress, Scorecard, Suite};
+
+/// Tells a run on `out`; the bar stands on standard error.
+pub(super) struct Told<'a> {
+    out: &'a mut dyn Write,
+    bar: ProgressBar,
+    colour: bool,
+}
+
+impl<'a> Told<'a> {
+    /// With a bar and colours where a person looks on.
+    pub(super) fn new(out: &'a mut dyn Write, is_terminal: bool) -> Self {
+        let target = if is_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(0), target);
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}") {
+            bar.set_style(style);
+        }
+        Self { out, bar, colour: is_terminal }
+    }
+
+    /// What is attacked, and what weakens it by its operator's word.
+    pub(super) fn heads(&mut self, card: &Scorecard) {
+        self.line(&format!("Auditing {}", card.url));
+        for (key, reason) in &card.dangers {
+            self.line(&format!("  {key} = {reason:?}"));
+        }
+    }
+
+    /// What fell and what it means, and the count of all.
+    pub(super) fn sums_up(&mut self, card: &Scorecard) {
+        self.bar.finish_and_clear();
+        for finding in card.that(Outcome::Fell) {
+            self.explain(finding);
+        }
+        let needs = not_run(card);
+        let count = |outcome| format!("{} {outcome}", card.count(outcome));
+        let counts = [Outcome::Held, Outcome::Fell, Outcome::Undecided, Outcome::NotApplicable].map(count).join(", ");
+        self.line(&format!("\n{counts}"));
+        for (what, cases) in needs {
+            self.line(&format!("{cases} more with {what}"));
+        }
+    }
+
+    fn explain(&mut self, finding: &Finding) {
+        let Some(rule) = rule(finding.id) else { return };
+        let name = finding.name;
+        self.line(&format!("\n{} {name}: {}", finding.id, finding.verdict.said));
+        self.line(&format!("  must:   {}", rule.must));
+        self.line(&format!("  means:  {}", rule.means));
+        self.line(&format!("  remedy: {}", rule.remedy));
+    }
+
+    fn line(&mut self, text: &str) {
+        let out = &mut self.out;
+        // A reader that went away is no failure of the audit: the exit code still tells.
+        self.bar.suspend(|| {
+            let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+        });
+    }
+
+    fn painted(&self, outcome: Outcome) -> String {
+        let word = format!("{outcome:<14}");
+        let colour = match outcome {
+            Outcome::Held => "32",
+            Outcome::Fell => "1;31",
+            Outcome::Undecided => "33",
+            Outcome::NotApplicable | Outcome::NotRun => "2",
+        };
+        if self.colour { format!("\x1b[{colour}m{word}\x1b[0m") } else { word }
+    }
+}
+
+impl Progress for Told<'_> {
+    fn begins(&mut self, suite: Suite, cases: usize) {
+        self.line(&format!("\n{suite}: {cases} cases"));
+        self.bar.set_length(cases as u64);
+        self.bar.set_position(0);
+        self.bar.reset_elapsed();
+    }
+
+    fn tries(&mut self, case: &Case) {
+        self.bar.set_message(format!("{} {}", case.id, case.name));
+    }
+
+    fn found(&mut self, finding: &Finding) {
+        self.bar.inc(1);
+        if finding.outcome() == Outcome::NotRun {
+            return;
+        }
+        let said = match finding.outcome() {
+            Outcome::Held => String::new(),
+            _ => format!(": {}", finding.verdict.said),
+        };
+        let outcome = self.painted(finding.outcome());
+        self.line(&format!("{outcome} {} {}{said}", finding.id, finding.name));
+    }
+}
+
+/// What was not given, and how many cases need it.
+fn not_run(card: &Scorecard) -> Vec<(&str, usize)> {
+    let mut needs: Vec<(&str, usize)> = Vec::new();
+    for finding in card.that(Outcome::NotRun) {
+        let what = finding.verdict.said.trim_start_matches("needs ");
+        match needs.iter_mut().find(|(known, _)| *known == what) {
+            Some((_, count)) => *count += 1,
+            None => needs.push((what, 1)),
+        }
+    }
+    needs
+}
