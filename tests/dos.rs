@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use support::backend::{SWITCHING, Step};
 use support::frames::{BINARY, CONTINUATION, FIN, PING, PONG, TEXT, bare, masked};
+use support::house::HOST;
+use support::queues::queues;
 use support::{Cases, End, House, Plan, Wire, cases};
 use tokio::task::JoinHandle;
 use wsgate::policy::Reason;
@@ -311,13 +313,18 @@ async fn a_client_that_does_not_read_holds_its_backend_back_and_is_closed() {
     let control = Control::beside(&house).await;
     house.backend.play(script);
     let mark = house.record.mark();
-    let wire = house.session().await;
+    let tcp = house.tcp().await;
+    let here = tcp.local_addr().unwrap();
+    let mut wire = Wire::tls(tcp, house.authority.client(&[b"http/1.1"]), HOST).await.unwrap();
+    House::opened(&mut wire, &house.request()).await;
     let closure = house.record.closed(mark).await;
     assert_eq!(closure.cause, Cause::WriteStall);
     assert!(closure.from_backend.bytes < 64 << 20, "{} bytes were taken for nobody", closure.from_backend.bytes);
-    drop(wire);
     control.noticed_nothing().await;
     house.is_at_rest().await;
+    // The client's end is still open, and nothing waits for it in the kernel any more.
+    assert_eq!(queues(house.address(), here), None, "what nobody takes is not kept");
+    drop(wire);
     cases::held("RX07", "a client that stops reading");
 }
 

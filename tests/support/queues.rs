@@ -39,7 +39,9 @@ pub fn queues(local: SocketAddr, remote: SocketAddr) -> Option<Queues> {
     let word = |at: usize| u32::from_ne_bytes(answer[at..at + 4].try_into().unwrap());
     let kind = u16::from_ne_bytes(answer[4..6].try_into().unwrap());
     // inet_diag_msg behind 16 bytes of nlmsghdr: 4 bytes, 48 of inet_diag_sockid, expires, rqueue, wqueue.
-    (kind == SOCK_DIAG_BY_FAMILY && count >= 80).then(|| Queues { unread: word(72), unsent: word(76) })
+    // Where there is no such connection the kernel answers for the socket that listens there: its peer's port is 0.
+    let is_connected = answer[22..24] == remote.port().to_be_bytes();
+    (kind == SOCK_DIAG_BY_FAMILY && count >= 80 && is_connected).then(|| Queues { unread: word(72), unsent: word(76) })
 }
 
 /// `nlmsghdr` and `inet_diag_req_v2`.

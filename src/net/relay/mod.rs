@@ -25,7 +25,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{self, sleep, timeout};
 
 use crate::event::SharedObserver;
-use crate::session::{EndKind, Ended, Session, ShortFrame, Side, Traffic};
+use crate::net::abandon::Abandon;
+use crate::session::{By, Cause, EndKind, Ended, Session, ShortFrame, Side, Traffic};
 use alarm::Alarm;
 use control::Asked;
 use wire::{Drained, Wire};
@@ -65,8 +66,8 @@ pub struct Relay<C, B, P> {
 
 impl<C, B, P> Relay<C, B, P>
 where
-    C: AsyncRead + AsyncWrite + Unpin,
-    B: AsyncRead + AsyncWrite + Unpin,
+    C: AsyncRead + AsyncWrite + Abandon + Unpin,
+    B: AsyncRead + AsyncWrite + Abandon + Unpin,
 {
     /// Carries both streams until the session ends, and closes both. `tell` is told of the end before the sockets
     /// linger, which is no part of the session.
@@ -80,6 +81,13 @@ where
             let ended = turns.carry_out(&mut client, &mut backend, &control).await;
             tell(&ended);
             linger(&mut client, &mut backend, &control).await;
+            if ended.cause == Cause::WriteStall {
+                // The side that took nothing will not take what the kernel keeps for it.
+                match ended.by {
+                    By::Client => client.abandon(),
+                    By::Backend | By::Gateway => backend.abandon(),
+                }
+            }
             drop((client, backend));
             drop(places);
         }

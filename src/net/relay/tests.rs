@@ -29,6 +29,18 @@ impl Observer for Counter {
     }
 }
 
+impl Abandon for DuplexStream {
+    fn abandon(&self) {}
+}
+
+impl<T> Abandon for client::TlsStream<T> {
+    fn abandon(&self) {}
+}
+
+impl<T> Abandon for server::TlsStream<T> {
+    fn abandon(&self) {}
+}
+
 /// The far ends of a relay that runs.
 struct Rig {
     client: DuplexStream,

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::HEADROOM;
+use crate::net::abandon::Abandon;
 use crate::net::waiting::Waiting;
 
 /// A stream and the bytes that wait beside it.
@@ -95,6 +96,13 @@ impl<T: AsyncRead + Unpin> Wire<T> {
         self.is_quiet = read.is_pending();
         ready!(read)?;
         Poll::Ready(Ok(buffer.filled().len()))
+    }
+}
+
+impl<T: Abandon> Wire<T> {
+    /// Gives up what this side did not take, in the kernel too.
+    pub(super) fn abandon(&self) {
+        self.io.abandon();
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::records::{EXPANSION, Endpoint, RECORD_BYTES, Records};
+use crate::net::abandon::Abandon;
 use crate::net::waiting::Waiting;
 
 /// The most ciphertext that one read takes, and the most plaintext that one write encrypts.
@@ -62,6 +63,15 @@ impl<E> Stream<E> {
     /// Whether there is TLS on it.
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
+    }
+}
+
+impl<E> Abandon for Stream<E> {
+    fn abandon(&self) {
+        match self {
+            Self::Plain(tcp) => tcp.abandon(),
+            Self::Tls(tls) => tls.tcp.abandon(),
+        }
     }
 }
 
