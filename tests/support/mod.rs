@@ -23,6 +23,7 @@ pub mod examined;
 pub mod frames;
 pub mod house;
 pub mod observer;
+pub mod peers;
 pub mod process;
 pub mod queues;
 pub mod tokens;

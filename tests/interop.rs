@@ -1,0 +1,163 @@
+//! Peers that nobody here wrote, behind the gateway and in front of it: Python's `websockets` and npm's `ws`, each with
+//! each.
+//!
+//! tests/support/peers.rs says where the programs are looked for. Where one is missing its test says that it was passed
+//! over; where the variable that names it is set, it must be there. docs/interoperation.md tells what is exercised.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where its premise is broken")]
+#![allow(clippy::print_stdout, reason = "what was passed over is for the reader of the output")]
+
+mod support;
+
+use std::process::Command;
+
+use support::house::ORIGIN;
+use support::peers::{Tool, script, takes_steps, told_as_much};
+use support::process::Process;
+use support::{House, Plan};
+
+/// What a client prints when everything came out as it should.
+const STEPS: &str = "\
+by a subprotocol: /chat/room?lang=en alice - -
+by a header: /chat/room?lang=en alice - -
+by the query: /chat/room?lang=en alice - -
+by a cookie: /chat/room?lang=en alice theme=dark -
+text and binary echoed
+fragments passed both ways
+pings answered both ways
+closed by either side
+a message too big: 1009
+a foreign origin: 403
+no origin, a cookie: 403
+no token: 401
+half a token: 401
+two tokens: 400
+no subprotocol of ours: 403
+";
+
+/// The codes with which each side closes once.
+const CODES: [u16; 8] = [1000, 1001, 1008, 1011, 1013, 3000, 4000, 4999];
+
+const POLICY: &str = r#"
+[route]
+hosts = ["localhost"]
+paths = ["/chat/*"]
+subprotocols = ["chat.v2"]
+[upstream]
+identity = { "x-user-id" = "/sub" }
+cookies = ["theme"]
+[session]
+from_client = { message_size = "64KiB" }
+"#;
+
+/// What sends and takes 16 MiB, and not a byte more.
+const BIG: &str = r#"
+[session]
+from_client = { message_size = "16MiB", bytes = "1GiB/s burst 1GiB" }
+from_backend = { message_size = "16MiB" }
+"#;
+
+/// A general WebSocket library, as a service and as a client.
+#[derive(Clone, Copy, Debug)]
+enum Library {
+    Websockets,
+    Ws,
+}
+
+impl Library {
+    const ALL: [Self; 2] = [Self::Websockets, Self::Ws];
+
+    fn runs(self, name: &str) -> Option<Command> {
+        let (tool, path) = match self {
+            Self::Websockets => (Tool::Python, format!("python/{name}.py")),
+            Self::Ws => (Tool::Node, format!("node/{name}.js")),
+        };
+        let mut command = tool.or_passed_over()?;
+        command.arg(script(&path));
+        Some(command)
+    }
+
+    /// The client's script with its arguments.
+    fn client(self, what: &str, house: &House) -> Option<Command> {
+        let mut client = self.runs("client")?;
+        let file = |name: &str| house.folder.path().join(name);
+        let authority = file("certs/authority.pem");
+        std::fs::write(file("token"), house.signer.token()).unwrap();
+        client.arg(what).arg(format!("wss://localhost:{}/chat/room?lang=en", house.address().port()));
+        match self {
+            Self::Websockets => client.arg(authority),
+            Self::Ws => client.env("NODE_EXTRA_CA_CERTS", authority),
+        };
+        client.arg(ORIGIN).arg(file("token"));
+        Some(client)
+    }
+}
+
+/// Lets every library talk to every library through a gateway of this policy; `heard` are the Close frames that the
+/// service saw.
+async fn each_with_each(what: &str, policy: &str, steps: &str, heard: &[String]) {
+    let (mut ran, mut found) = (0, 0);
+    for behind in Library::ALL {
+        let Some(service) = behind.runs("server") else { continue };
+        found += 1;
+        for before in Library::ALL {
+            let mut service = Process::start(service_again(&service));
+            let port: u16 = service.line("the port of the service", |line| line.parse().ok()).await;
+            let server = format!("[upstream]\nservers = [\"ws://127.0.0.1:{port}\"]");
+            let house = Plan::plain().policy(POLICY).policy(policy).policy(&server).build().await;
+            let Some(client) = before.client(what, &house) else { continue };
+            println!("{before:?} in front, {behind:?} behind: {what}");
+            takes_steps(Process::start(client), steps).await;
+            house.is_at_rest().await;
+
+            let mut expected = vec![port.to_string()];
+            expected.extend_from_slice(heard);
+            told_as_much(&service, &expected.join("\n")).await;
+            service.input("");
+            let ended = service.ends().await;
+            let mut told: Vec<&str> = ended.ended(0).out.lines().collect();
+            told.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(told, expected, "what the service heard at the end of each session");
+            ran += 1;
+        }
+    }
+    assert_eq!(ran, found * found);
+}
+
+/// The same command once more: a `Command` has no `Clone`.
+fn service_again(command: &Command) -> Command {
+    let mut again = Command::new(command.get_program());
+    again.args(command.get_args());
+    again.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    again
+}
+
+#[tokio::test]
+async fn text_binary_fragments_pings_close_codes_subprotocols_and_every_carrier_of_a_token() {
+    let closed = |code: &u16| [format!("{code} as you wish"), format!("{code} grün, as I wish")];
+    let mut heard: Vec<String> = CODES.iter().flat_map(closed).collect();
+    heard.extend(std::iter::repeat_n(String::from("1000 "), 5));
+    // Of a message too big the client alone is told 1009.
+    heard.push(String::from("1001 "));
+    each_with_each("all", "", STEPS, &heard).await;
+}
+
+#[tokio::test]
+async fn compressed_messages_where_the_policy_lets_them_pass() {
+    let policy = "[upstream]\nextensions = \"pass\"";
+    each_with_each("compressed", policy, "compressed messages echoed\n", &["1000 ".into()]).await;
+}
+
+#[tokio::test]
+#[ignore = "slow: floods of 16 MiB through a debug build; .ci/long runs it"]
+async fn messages_of_16_mib_pass_both_ways_and_not_a_byte_more() {
+    const STEPS: &str = "\
+16 MiB of binary echoed
+16 MiB of text echoed
+16 MiB in fragments echoed
+a byte more from here: 1009
+a byte more from there: 1011
+";
+    each_with_each("big", BIG, STEPS, &["1001 ".into(), "1009 ".into()]).await;
+}
