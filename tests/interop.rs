@@ -9,11 +9,13 @@
 
 mod support;
 
+use std::path::Path;
 use std::process::Command;
 
 use support::house::ORIGIN;
 use support::peers::{Tool, script, takes_steps, told_as_much};
 use support::process::Process;
+use support::shipped::{PAGE, Shipped, heard, listening, service};
 use support::{House, Plan};
 
 /// What a client prints when everything came out as it should.
@@ -160,4 +162,151 @@ a byte more from here: 1009
 a byte more from there: 1011
 ";
     each_with_each("big", BIG, STEPS, &["1001 ".into(), "1009 ".into()]).await;
+}
+
+#[tokio::test]
+async fn plain_with_a_page_and_a_program() {
+    const STEPS: &str = "\
+/chat alice - -
+our page: 4000 as you wish
+/chat alice - -
+a program, too loud: 1009
+another site's page: 403
+no token: 401
+a forged token: 401
+";
+    let (Some(node), Some(server)) = (Tool::Node.or_passed_over(), Library::Ws.runs("server")) else { return };
+    let (service, port) = listening(server).await;
+    let gateway = Shipped::of("plain", port).await;
+    let token = gateway.token("chat").await;
+    let mut client = gateway.client(node, "plain_client");
+    client.arg(gateway.url("/chat")).arg(PAGE).arg(&token);
+    let refusals = ["origin_not_allowed", "credential_missing", "token_signature"];
+    gateway.shows(client, STEPS, &refusals, &["message_too_big"]).await;
+    gateway.keeps(&token);
+    assert_eq!(heard(service).await, ["4000 as you wish", "1001 "], "one session each of the page and the program");
+}
+
+#[tokio::test]
+async fn socketio_with_its_own_client() {
+    const STEPS: &str = "\
+connected over websocket
+an event acknowledged and broadcast
+binary both ways
+a namespace
+put out: io server disconnect
+too loud: 1009
+a wrong password: who are you?
+another site's page: 403
+no page, a cookie: 403
+a phone's app: connected
+";
+    const PATH: &str = "/socket.io/ EIO=4&transport=websocket";
+    let (Some(node), Some(client)) = (Tool::Node.or_passed_over(), Tool::Node.command()) else { return };
+    let (service, port) = service(node, "socketio_server").await;
+    let gateway = Shipped::of("socketio", port).await;
+    let mut client = gateway.client(client, "socketio_client");
+    client.arg(gateway.url("/")).arg(PAGE);
+    let refusals = ["origin_not_allowed", "origin_missing"];
+    gateway.shows(client, STEPS, &refusals, &["message_too_big"]).await;
+    let pages = vec![format!("{PATH} {PAGE}"); 4];
+    assert_eq!(heard(service).await, [pages, vec![String::from(PATH)]].concat(), "four of a page and one of a phone");
+}
+
+#[tokio::test]
+async fn graphql_with_its_own_client() {
+    const STEPS: &str = "\
+[{\"greeting\":\"hello grün 🦀\"}]
+[{\"countdown\":3},{\"countdown\":2},{\"countdown\":1},{\"countdown\":0}]
+[{\"countdown\":1},{\"countdown\":0}] [{\"countdown\":2},{\"countdown\":1},{\"countdown\":0}]
+Cannot query field \"nothing\" on type \"Query\".
+a document of 23 and 250000
+a document too big: 1009
+a wrong password: 4403
+who says nothing: 4408 Connection initialisation timeout
+another site's page: 403
+the old protocol: 403
+";
+    let (Some(node), Some(client)) = (Tool::Node.or_passed_over(), Tool::Node.command()) else { return };
+    let (service, port) = service(node, "graphql_server").await;
+    let gateway = Shipped::of("graphql", port).await;
+    let mut client = gateway.client(client, "graphql_client");
+    client.arg(gateway.url("/graphql")).arg(PAGE);
+    let refusals = ["origin_not_allowed", "subprotocol_not_allowed"];
+    gateway.shows(client, STEPS, &refusals, &["message_too_big"]).await;
+    assert_eq!(heard(service).await, ["/graphql https://app.example.com"; 8]);
+}
+
+#[tokio::test]
+async fn mqtt_with_mosquitto_and_mqtt_js() {
+    const STEPS: &str = "\
+MQTT 5 of a page: every QoS, retained, 200 kB up
+MQTT 3.1.1 of a page: every QoS, retained, 200 kB up
+MQTT 3.1 of a device: every QoS, retained, 200 kB up
+900 readings at once
+too loud: closed
+a wrong password: Connection refused: Not authorized
+another site's page: 403
+no page, a cookie: 403
+";
+    let (Some(mosquitto), Some(node)) = (Tool::Mosquitto.or_passed_over(), Tool::Node.or_passed_over()) else { return };
+    let port = free_port();
+    let gateway = Shipped::of("mqtt", port).await;
+    let password = gateway.file("password", "open sesame");
+    let broker = broker(mosquitto, port, gateway.folder()).await;
+    let mut client = gateway.client(node, "mqtt_client");
+    client.arg(gateway.url("/mqtt")).arg("https://dashboard.example.com").arg(&password);
+    let refusals = ["origin_not_allowed", "origin_missing"];
+    gateway.shows(client, STEPS, &refusals, &["message_too_big"]).await;
+    gateway.keeps(&password);
+    let told = broker.complaints();
+    assert_eq!(told.matches("New client connected").count(), 5, "{told}");
+}
+
+#[tokio::test]
+#[ignore = "needs Rails, three dozen packages; .ci/long installs it"]
+async fn actioncable_with_rails_and_its_own_client() {
+    const STEPS: &str = "\
+two sessions subscribed
+spoken and broadcast
+a locked room: rejected
+no session: {\"type\":\"disconnect\",\"reason\":\"unauthorized\",\"reconnect\":false}
+another site's page: 403
+no page, a session: 403
+";
+    let (Some(mut ruby), Some(node)) = (Tool::Ruby.or_passed_over(), Tool::Node.or_passed_over()) else { return };
+    ruby.arg(script("ruby/actioncable.rb"));
+    let (service, port) = listening(ruby).await;
+    let gateway = Shipped::of("actioncable", port).await;
+    let mut client = gateway.client(node, "actioncable_client");
+    client.arg(gateway.url("/cable")).arg(PAGE).arg(format!("http://127.0.0.1:{port}"));
+    gateway.shows(client, STEPS, &["origin_not_allowed", "origin_missing"], &[]).await;
+    let session = format!("/cable {PAGE} _app_session");
+    assert_eq!(heard(service).await, [session.clone(), session, format!("/cable {PAGE} ")], "alice, bob and nobody");
+}
+
+/// Mosquitto at this port of the loopback, with one user who has a password.
+async fn broker(mut mosquitto: Command, port: u16, folder: &Path) -> Process {
+    let file = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+    // Mosquitto 2.0.11 does not start where all its listeners are WebSockets.
+    let at = folder.display();
+    file(
+        "mosquitto.conf",
+        &format!(
+            "user root\nlistener 0 {at}/mqtt.socket\nlistener {port} lo\nprotocol websockets\nallow_anonymous false\npassword_file {at}/users\n"
+        ),
+    );
+    file("users", "alice:open sesame\n");
+    let mut hash = Command::new("mosquitto_passwd");
+    hash.arg("-U").arg(folder.join("users"));
+    Process::start(hash).ends().await.ended(0);
+    mosquitto.arg("-v").arg("-c").arg(folder.join("mosquitto.conf"));
+    let broker = Process::start(mosquitto);
+    broker.complaint("the broker runs", |told| told.contains(" running\n")).await;
+    broker
+}
+
+/// A port that nobody listens at: Mosquitto cannot choose one and tell.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -26,6 +26,7 @@ pub mod observer;
 pub mod peers;
 pub mod process;
 pub mod queues;
+pub mod shipped;
 pub mod tokens;
 
 pub use backend::{Backend, Step};

@@ -150,7 +150,7 @@ impl Process {
                     return found;
                 }
                 let text = String::from_utf8_lossy(&written.bytes);
-                assert!(!written.ended, "{what}: the process ended: {text}\n{:?}", self.err.borrow());
+                assert!(!written.ended, "{what}: the process ended: {text}\n{}", self.complaints());
                 stream.changed().await.unwrap();
             }
         };
@@ -182,7 +182,7 @@ impl Process {
                 if let Some(found) = whole.map(str::trim_end).find_map(&pick) {
                     return found;
                 }
-                assert!(!written.ended, "{what}: the process ended: {text}\n{:?}", self.err.borrow());
+                assert!(!written.ended, "{what}: the process ended: {text}\n{}", self.complaints());
                 stream.changed().await.unwrap();
             }
         };
