@@ -245,6 +245,7 @@ MQTT 3.1.1 of a page: every QoS, retained, 200 kB up
 MQTT 3.1 of a device: every QoS, retained, 200 kB up
 900 readings at once
 too loud: closed
+who says nothing: 1008
 a wrong password: Connection refused: Not authorized
 another site's page: 403
 no page, a cookie: 403
@@ -257,7 +258,7 @@ no page, a cookie: 403
     let mut client = gateway.client(node, "mqtt_client");
     client.arg(gateway.url("/mqtt")).arg("https://dashboard.example.com").arg(&password);
     let refusals = ["origin_not_allowed", "origin_missing"];
-    gateway.shows(client, STEPS, &refusals, &["message_too_big"]).await;
+    gateway.shows(client, STEPS, &refusals, &["message_too_big", "first_message_timeout"]).await;
     gateway.keeps(&password);
     let told = broker.complaints();
     assert_eq!(told.matches("New client connected").count(), 5, "{told}");
@@ -283,6 +284,62 @@ no page, a session: 403
     gateway.shows(client, STEPS, &["origin_not_allowed", "origin_missing"], &[]).await;
     let session = format!("/cable {PAGE} _app_session");
     assert_eq!(heard(service).await, [session.clone(), session, format!("/cable {PAGE} ")], "alice, bob and nobody");
+}
+
+#[tokio::test]
+#[ignore = "needs Phoenix, which no package of Debian brings"]
+async fn phoenix_with_its_own_client() {
+    const STEPS: &str = "\
+joined: {\"you\":\"alice\"}
+said and broadcast
+binary both ways
+a locked room: {\"reason\":\"locked\"}
+a heartbeat
+too loud: 1009
+a program: connected
+another site's page: 403
+no token: 401
+a forged token: 401
+a token as authToken: 401
+";
+    let (Some(mut elixir), Some(node)) = (Tool::Phoenix.or_passed_over(), Tool::Node.or_passed_over()) else { return };
+    elixir.arg(script("elixir/phoenix.exs"));
+    let (service, port) = listening(elixir).await;
+    let gateway = Shipped::of("phoenix", port).await;
+    let token = gateway.token("app").await;
+    let mut client = gateway.client(node, "phoenix_client");
+    client.arg(gateway.url("/socket")).arg(PAGE).arg(&token);
+    let refusals = ["origin_not_allowed", "credential_missing", "token_signature", "credential_missing"];
+    gateway.shows(client, STEPS, &refusals, &["message_too_big"]).await;
+    gateway.keeps(&token);
+    assert_eq!(heard(service).await, ["alice with vsn"; 3], "the token is taken out");
+}
+
+#[tokio::test]
+async fn signalr_with_its_own_client_and_a_stand_in_for_the_hub() {
+    const STEPS: &str = "\
+Say heard: grün 🦀
+too loud: 1009
+another site's page: 403
+no token: 401
+a forged token: 401
+";
+    let mut ran = 0;
+    for (taken, heard_of) in [("browser", PAGE), ("node", "")] {
+        let (Some(node), Some(client)) = (Tool::Node.or_passed_over(), Tool::Node.command()) else { return };
+        let (service, port) = service(node, "signalr_standin").await;
+        let gateway = Shipped::of("signalr", port).await;
+        let token = gateway.token("chat").await;
+        let mut client = gateway.client(client, "signalr_client");
+        client.arg(gateway.url("/chathub")).arg(PAGE).arg(&token).arg(taken);
+        let refusals = ["origin_not_allowed", "credential_missing", "token_signature"];
+        gateway.shows(client, STEPS, &refusals, &["message_too_big"]).await;
+        gateway.keeps(&token);
+        let hub = ["/chathub", heard_of, "authorization"].into_iter().filter(|part| !part.is_empty());
+        assert_eq!(heard(service).await, [hub.collect::<Vec<_>>().join(" ")], "the token has moved to its header");
+        ran += 1;
+    }
+    assert_eq!(ran, 2);
 }
 
 /// Mosquitto at this port of the loopback, with one user who has a password.

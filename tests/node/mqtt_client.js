@@ -43,6 +43,7 @@ async function refusal(changed) {
 }
 
 peer.run(async () => {
+    const silent = await peer.open(url, ["mqtt"], { origin });
     for (const [name, changed] of [
         ["MQTT 5 of a page", { protocolVersion: 5 }],
         ["MQTT 3.1.1 of a page", { protocolVersion: 4 }],
@@ -65,6 +66,7 @@ peer.run(async () => {
     loud.publish("loud", Buffer.alloc(300_000));
     await once(loud, "close");
     console.log("too loud: closed");
+    console.log(`who says nothing: ${(await silent.closing).slice(0, 4)}`);
 
     console.log(`a wrong password: ${await refusal({ password: "open barley" })}`);
     console.log(`another site's page: ${await refusal({ wsOptions: { origin: "https://evil.example" } })}`);

@@ -16,6 +16,8 @@ pub enum Tool {
     Ruby,
     /// Mosquitto.
     Mosquitto,
+    /// Elixir with Phoenix, Bandit and Jason, built.
+    Phoenix,
 }
 
 impl Tool {
@@ -26,6 +28,7 @@ impl Tool {
             Self::Node => "WSGATE_NODE_MODULES",
             Self::Ruby => "WSGATE_RUBY",
             Self::Mosquitto => "WSGATE_MOSQUITTO",
+            Self::Phoenix => "WSGATE_PHOENIX",
         }
     }
 
@@ -36,20 +39,21 @@ impl Tool {
             Self::Node => &["-e", "for (const name of ['ws', 'socket.io', 'graphql-ws', 'mqtt']) require(name)"],
             Self::Ruby => &["-e", "require 'rails'; require 'action_cable/engine'; require 'puma'"],
             Self::Mosquitto => &["-h"],
+            Self::Phoenix => &["-e", "true = Enum.all?([Phoenix, Bandit, Jason], &Code.ensure_loaded?/1)"],
         }
     }
 
     fn command_at(self, named: Option<&str>) -> Command {
-        match self {
-            Self::Python => Command::new(named.unwrap_or("python3")),
-            Self::Ruby => Command::new(named.unwrap_or("ruby")),
-            Self::Mosquitto => Command::new(named.unwrap_or("mosquitto")),
-            Self::Node => {
-                let mut node = Command::new("node");
-                node.envs(named.map(|folder| ("NODE_PATH", folder)));
-                node
-            }
-        }
+        let (program, path) = match self {
+            Self::Python => (named.unwrap_or("python3"), None),
+            Self::Ruby => (named.unwrap_or("ruby"), None),
+            Self::Mosquitto => (named.unwrap_or("mosquitto"), None),
+            Self::Node => ("node", named.map(|folder| ("NODE_PATH", folder))),
+            Self::Phoenix => ("elixir", named.map(|folder| ("ERL_LIBS", folder))),
+        };
+        let mut command = Command::new(program);
+        command.envs(path);
+        command
     }
 
     /// How it is started; `None`: the machine has none, and none was asked for.
@@ -58,7 +62,7 @@ impl Tool {
         let output = self.command_at(named.as_deref()).args(self.probe()).output();
         // Mosquitto ends with 3 where it was asked for help.
         let runs = output.is_ok_and(|output| output.status.success() || self == Self::Mosquitto);
-        assert!(runs || named.is_none(), "{} names no {self:?} that has {:?}", self.variable(), self.probe());
+        assert!(runs || named.is_none(), "{} names no {self:?} that does {:?}", self.variable(), self.probe());
         runs.then(|| self.command_at(named.as_deref()))
     }
 
@@ -66,7 +70,7 @@ impl Tool {
     pub fn or_passed_over(self) -> Option<Command> {
         let command = self.command();
         if command.is_none() {
-            println!("passed over: no {self:?} with what `{:?}` asks for; {} names one", self.probe(), self.variable());
+            println!("passed over: {} names no {self:?}, and none is found", self.variable());
         }
         command
     }
