@@ -12,6 +12,7 @@ mod support;
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::Value;
 use support::house::ORIGIN;
 use support::peers::{Tool, script, takes_steps, told_as_much};
 use support::process::Process;
@@ -93,6 +94,26 @@ impl Library {
         client.arg(ORIGIN).arg(file("token"));
         Some(client)
     }
+}
+
+#[test]
+fn the_page_tells_of_every_test_and_every_package_and_the_lock_file_of_no_host() {
+    let read = |path: &str| std::fs::read_to_string(script(path)).unwrap();
+    let page = read("../docs/interoperation.md");
+    let manifest: Value = serde_json::from_str(&read("node/package.json")).unwrap();
+    let packages = manifest["dependencies"].as_object().unwrap();
+    for (name, version) in packages {
+        let told = format!("{name} {}", version.as_str().unwrap());
+        assert!(page.contains(&told), "docs/interoperation.md does not tell of {told}");
+    }
+    let suite = read("interop.rs");
+    let tests: Vec<&str> =
+        suite.lines().filter_map(|line| line.strip_prefix("async fn ")?.strip_suffix("() {")).collect();
+    for name in &tests {
+        assert!(page.contains(&format!("`{name}`")), "docs/interoperation.md does not tell of {name}");
+    }
+    assert!(packages.len() == 9 && tests.len() == 10, "{} packages, {} tests", packages.len(), tests.len());
+    assert!(!read("node/package-lock.json").contains("\"resolved\""), "an address of a registry");
 }
 
 /// Lets every library talk to every library through a gateway of this policy; `heard` are the Close frames that the
