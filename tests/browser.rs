@@ -98,6 +98,7 @@ async function steps() {
     told.push(`by query: ${await greeted(query)}`);
     document.cookie = "session=TOKEN; Secure; SameSite=Strict";
     document.cookie = "theme=dark; Secure; SameSite=Strict";
+    document.cookie = "mood=grim; Secure; SameSite=Strict";
     const cookie = await open("", ["chat.v2"]);
     told.push(`by cookie: ${await greeted(cookie)}`);
     told.push(`fragments: ${await first.asked("please fragment")}`, `ping: ${await first.asked("please ping")}`);

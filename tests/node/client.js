@@ -28,7 +28,7 @@ async function carriers() {
         ["a subprotocol", "", ours, {}],
         ["a header", "", ["chat.v2"], { headers: { Authorization: `Bearer ${token}` } }],
         ["the query", `&access_token=${token}`, ["chat.v2"], {}],
-        ["a cookie", "", ["chat.v2"], { headers: { Cookie: `session=${token}; theme=dark` } }],
+        ["a cookie", "", ["chat.v2"], { headers: { Cookie: `session=${token}; theme=dark; mood=grim` } }],
     ];
     for (const [name, ...handshake] of cases) {
         const socket = await open(...handshake);

@@ -52,7 +52,7 @@ async def carriers(gateway):
         ("a subprotocol", "", {}),
         ("a header", "", plain | {"additional_headers": {"Authorization": f"Bearer {gateway.token}"}}),
         ("the query", f"&access_token={gateway.token}", plain),
-        ("a cookie", "", plain | {"additional_headers": {"Cookie": f"session={gateway.token}; theme=dark"}}),
+        ("a cookie", "", plain | {"additional_headers": {"Cookie": f"session={gateway.token}; theme=dark; mood=grim"}}),
     ]:
         async with gateway.open(query, **changed) as socket:
             assert socket.subprotocol == "chat.v2", socket.subprotocol
