@@ -1,5 +1,5 @@
 //! Peers that nobody here wrote, behind the gateway and in front of it: Python's `websockets` and npm's `ws`, each with
-//! each.
+//! each, and the service of each kind that `wsgate init` knows, with its own client.
 //!
 //! tests/support/peers.rs says where the programs are looked for. Where one is missing its test says that it was passed
 //! over; where the variable that names it is set, it must be there. docs/interoperation.md tells what is exercised.
@@ -80,9 +80,9 @@ impl Library {
         Some(command)
     }
 
-    /// The client's script with its arguments.
-    fn client(self, what: &str, house: &House) -> Option<Command> {
-        let mut client = self.runs("client")?;
+    /// The client's script with its arguments, where the service's script was found.
+    fn client(self, what: &str, house: &House) -> Command {
+        let mut client = self.runs("client").unwrap();
         let file = |name: &str| house.folder.path().join(name);
         let authority = file("certs/authority.pem");
         std::fs::write(file("token"), house.signer.token()).unwrap();
@@ -92,7 +92,7 @@ impl Library {
             Self::Ws => client.env("NODE_EXTRA_CA_CERTS", authority),
         };
         client.arg(ORIGIN).arg(file("token"));
-        Some(client)
+        client
     }
 }
 
@@ -116,54 +116,38 @@ fn the_page_tells_of_every_test_and_every_package_and_the_lock_file_of_no_host()
     assert!(!read("node/package-lock.json").contains("\"resolved\""), "an address of a registry");
 }
 
-/// Lets every library talk to every library through a gateway of this policy; `heard` are the Close frames that the
+/// Lets every library talk to every library through a gateway of this policy; `closures` are the Close frames that the
 /// service saw.
-async fn each_with_each(what: &str, policy: &str, steps: &str, heard: &[String]) {
-    let (mut ran, mut found) = (0, 0);
-    for behind in Library::ALL {
-        let Some(service) = behind.runs("server") else { continue };
-        found += 1;
-        for before in Library::ALL {
-            let mut service = Process::start(service_again(&service));
-            let port: u16 = service.line("the port of the service", |line| line.parse().ok()).await;
-            let server = format!("[upstream]\nservers = [\"ws://127.0.0.1:{port}\"]");
-            let house = Plan::plain().policy(POLICY).policy(policy).policy(&server).build().await;
-            let Some(client) = before.client(what, &house) else { continue };
-            println!("{before:?} in front, {behind:?} behind: {what}");
-            takes_steps(Process::start(client), steps).await;
-            house.is_at_rest().await;
+async fn each_with_each(what: &str, policy: &str, steps: &str, closures: &[String]) {
+    let found: Vec<Library> = Library::ALL.into_iter().filter(|library| library.runs("server").is_some()).collect();
+    let mut ran = 0;
+    for (behind, before) in found.iter().flat_map(|behind| found.iter().map(move |before| (behind, before))) {
+        println!("{before:?} in front, {behind:?} behind: {what}");
+        let (service, port) = listening(behind.runs("server").unwrap()).await;
+        let server = format!("[upstream]\nservers = [\"ws://127.0.0.1:{port}\"]");
+        let house = Plan::plain().policy(POLICY).policy(policy).policy(&server).build().await;
+        takes_steps(Process::start(before.client(what, &house)), steps).await;
+        house.is_at_rest().await;
 
-            let mut expected = vec![port.to_string()];
-            expected.extend_from_slice(heard);
-            told_as_much(&service, &expected.join("\n")).await;
-            service.input("");
-            let ended = service.ends().await;
-            let mut told: Vec<&str> = ended.ended(0).out.lines().collect();
-            told.sort_unstable();
-            expected.sort_unstable();
-            assert_eq!(told, expected, "what the service heard at the end of each session");
-            ran += 1;
-        }
+        let lines = format!("{port}\n{}", closures.join("\n"));
+        told_as_much(&service, &lines).await;
+        let (mut told, mut expected) = (heard(service).await, closures.to_vec());
+        told.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(told, expected, "what the service heard at the end of each session");
+        ran += 1;
     }
-    assert_eq!(ran, found * found);
-}
-
-/// The same command once more: a `Command` has no `Clone`.
-fn service_again(command: &Command) -> Command {
-    let mut again = Command::new(command.get_program());
-    again.args(command.get_args());
-    again.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    again
+    assert_eq!(ran, found.len() * found.len());
 }
 
 #[tokio::test]
 async fn text_binary_fragments_pings_close_codes_subprotocols_and_every_carrier_of_a_token() {
     let closed = |code: &u16| [format!("{code} as you wish"), format!("{code} grün, as I wish")];
-    let mut heard: Vec<String> = CODES.iter().flat_map(closed).collect();
-    heard.extend(std::iter::repeat_n(String::from("1000 "), 5));
+    let mut closures: Vec<String> = CODES.iter().flat_map(closed).collect();
+    closures.extend(std::iter::repeat_n(String::from("1000 "), 5));
     // Of a message too big the client alone is told 1009.
-    heard.push(String::from("1001 "));
-    each_with_each("all", "", STEPS, &heard).await;
+    closures.push(String::from("1001 "));
+    each_with_each("all", "", STEPS, &closures).await;
 }
 
 #[tokio::test]

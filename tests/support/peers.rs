@@ -70,7 +70,7 @@ impl Tool {
     pub fn or_passed_over(self) -> Option<Command> {
         let command = self.command();
         if command.is_none() {
-            println!("passed over: {} names no {self:?}, and none is found", self.variable());
+            println!("passed over: no {self:?} with what this test asks of it; {} names one", self.variable());
         }
         command
     }
