@@ -178,3 +178,6 @@ fn prove(
     }
     proof
 }
+
+#[cfg(test)]
+mod tests;
