@@ -1,7 +1,7 @@
 //! docs/threat-model.md says what is held and by which test; this reads both and says where they differ.
 //!
-//! An id is held by a case whose first field it is (`tests/`), or by a unit test (`src/`) that carries it in its name or
-//! in the names of its cases.
+//! An id is held by a case whose first field it is (`tests/`), or by a unit test (`src/`) or a model (`models/`) that
+//! carries it in its name or in the names of its cases.
 //! That the named tests exist, are run, and name the id is read from their source. What really ran is in the ledger
 //! that the suites write: once they all ran, `cargo test --test threat_model -- --ignored` compares it too.
 

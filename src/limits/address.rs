@@ -5,7 +5,6 @@
 //! nothing: its bucket only serves addresses for which the table has no room.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use governor::Quota;
@@ -15,6 +14,7 @@ use governor::nanos::Nanos;
 use super::permits::{AddressPermit, Payer, Tiers};
 use super::slots::Slots;
 use super::store::{self, BucketTable, Key, Take};
+use super::sync::atomic::Ordering;
 use super::{Limits, cap_reached};
 use crate::config::AddressRules;
 use crate::peer::{ClientAddr, ClientNet};

@@ -12,7 +12,7 @@
 use std::cell::Cell;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::num::NonZeroU32;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use governor::clock::Clock;
@@ -21,6 +21,7 @@ use governor::nanos::Nanos;
 use governor::state::{NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
 
+use super::sync::{Mutex, MutexGuard};
 use crate::units::Rate;
 
 /// Buckets of one set.
@@ -249,6 +250,23 @@ mod tests {
         assert!(outcomes.iter().all(|take| matches!(take, Take::Taken | Take::SetFull)));
         assert_eq!(table.fill(Nanos::new(SECOND)).spent, 0, "all are full again");
         assert_eq!(table.take(Key::new(&seed, &100_001), slow, Nanos::new(SECOND)), Take::Taken, "the twin");
+    }
+
+    #[test]
+    fn rx11_keys_that_collide_under_one_seed_are_spread_by_another() {
+        const SETS: usize = 1024;
+        const KEYS: usize = 64;
+        let (known, secret) = (RandomState::new(), RandomState::new());
+        let collide = |n: &u32| Key::new(&known, n).part(SETS) == 0;
+        let chosen: Vec<u32> = (0..).filter(collide).take(KEYS).collect();
+        let slow = per_second("1/s");
+        let served = |seed: &RandomState| {
+            let table = BucketTable::new(SETS * WAYS);
+            let take = |n: &&u32| table.take(Key::new(seed, n), slow, Nanos::new(0)) == Take::Taken;
+            chosen.iter().filter(take).count()
+        };
+        assert_eq!(served(&known), WAYS, "who knew the seed could fill a set");
+        assert_eq!(served(&secret), KEYS, "the twin: who does not know it finds no two in each other's way");
     }
 
     #[test]
