@@ -124,6 +124,14 @@ impl Visit {
     /// Reports that the 101 is about to be written; what follows is reported by the stay.
     pub(super) fn opened(mut self, server: String, subprotocol: Option<String>) -> Stay {
         self.reported = true;
+        // From here on the stay tells of the end, even where telling of the beginning panics.
+        let stay = Stay {
+            observer: Arc::clone(&self.observer),
+            end: self.end.clone(),
+            who: self.who.clone(),
+            since: Instant::now(),
+            reported: false,
+        };
         self.observer.observe(&Event::Opened(Opened {
             who: self.who.clone(),
             path: self.path.take().unwrap_or_default(),
@@ -132,13 +140,7 @@ impl Visit {
             subprotocol,
             admission: self.accepted_at.elapsed(),
         }));
-        Stay {
-            observer: Arc::clone(&self.observer),
-            end: self.end.clone(),
-            who: self.who.clone(),
-            since: Instant::now(),
-            reported: false,
-        }
+        stay
     }
 }
 

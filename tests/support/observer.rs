@@ -3,7 +3,8 @@
 use std::sync::Mutex;
 
 use tokio::sync::watch;
-use wsgate::event::{Closure, Event, Observer, Opened, Refused, SharedObserver};
+use wsgate::event::{Closure, Event, Observer, Opened, Refused, SharedObserver, Traffic};
+use wsgate::session::Direction;
 
 use super::within;
 
@@ -16,11 +17,19 @@ pub struct Record {
 
 impl Observer for Record {
     fn observe(&self, event: &Event) {
-        let mut events = self.events.lock().unwrap();
-        events.push(event.clone());
-        self.count.send_replace(events.len());
+        {
+            let mut events = self.events.lock().unwrap();
+            events.push(event.clone());
+            self.count.send_replace(events.len());
+        }
         if let Some(next) = &self.next {
             next.observe(event);
+        }
+    }
+
+    fn traffic(&self, direction: Direction, delta: Traffic) {
+        if let Some(next) = &self.next {
+            next.traffic(direction, delta);
         }
     }
 
