@@ -327,12 +327,13 @@ const OPEN: &str = "auth = [{ by = \"none\", danger_no_auth = \"what is looked a
 impl Ends {
     /// A house whose clients and whose backend are reached over these.
     pub async fn over(client: Transport, backend: Transport) -> Self {
-        Self::planned(client, backend, Plan::plain()).await
+        Self::planned(client, backend, |plan| plan).await
     }
 
-    /// The same by a plan of one's own.
-    pub async fn planned(client: Transport, backend: Transport, plan: Plan) -> Self {
-        let (service, plan) = Service::planned(backend, plan.policy(OPEN).policy(GENEROUS)).await;
+    /// The same with a change to its plan.
+    pub async fn planned(client: Transport, backend: Transport, change: impl FnOnce(Plan) -> Plan) -> Self {
+        let plan = change(Plan::plain().policy(OPEN).policy(GENEROUS));
+        let (service, plan) = Service::planned(backend, plan).await;
         let plan = if client == Transport::Plain { plan.without_tls() } else { plan };
         let house = plan.build().await;
         let config = house.authority.client_with(&[b"http/1.1"], client.versions());
@@ -343,8 +344,13 @@ impl Ends {
 impl Ends<(Running, Written)> {
     /// `wsgate run`, over TLS on both sides.
     pub async fn running() -> Self {
+        Self::running_by(|plan| plan).await
+    }
+
+    /// The same with a change to its plan.
+    pub async fn running_by(change: impl FnOnce(Plan) -> Plan) -> Self {
         let plan = Plan::plain().gateway("log = { format = \"json\" }").policy(OPEN).policy(GENEROUS);
-        let (service, plan) = Service::planned(Transport::Tls13, plan).await;
+        let (service, plan) = Service::planned(Transport::Tls13, change(plan)).await;
         let written = plan.written(service.listener.local_addr().unwrap());
         let running = Running::start(wsgate(written.folder.path(), &["run", "--config", "gateway.toml"])).await;
         let client = written.authority.client_with(&[b"http/1.1"], Transport::Tls13.versions());
