@@ -5,10 +5,12 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
 use rustls::pki_types::ServerName;
@@ -461,6 +463,49 @@ async fn a_bad_certificate_keeps_the_old_one_and_a_good_one_replaces_it() {
     house.admits(&house.request()).await;
     cases.held("TL15", "a good pair");
     cases.all(count + 1);
+}
+
+/// Handshakes that a change of certificates must not disturb, and changes that they must see.
+const HANDSHAKES: usize = 1000;
+const CHANGES: usize = 3;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_change_under_a_thousand_handshakes() {
+    let house = House::plain().await;
+    let folder = house.folder.path().join("certs");
+    let leaves: Vec<_> = (0..CHANGES).map(|_| house.authority.leaf(&[HOST])).collect();
+    let first = shown(&house, &house.authority).await.unwrap();
+    let known: Vec<Vec<u8>> = std::iter::once(first).chain(leaves.iter().map(|leaf| leaf.der())).collect();
+    // How many changes were begun, and how many were told of.
+    let (begun, told) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let (shaken, seen) = (AtomicUsize::new(0), Mutex::new(BTreeSet::new()));
+
+    let changes = async {
+        for (number, leaf) in leaves.iter().enumerate() {
+            let mark = house.record.mark();
+            begun.store(number + 1, SeqCst);
+            fs::write(folder.join("server.key"), &leaf.key_pem).unwrap();
+            fs::write(folder.join("server.pem"), &leaf.chain_pem).unwrap();
+            house.record.notice(mark, "certificate_replaced").await;
+            told.store(number + 1, SeqCst);
+        }
+    };
+    let client = async || {
+        while shaken.load(SeqCst) < HANDSHAKES || !seen.lock().unwrap().contains(&CHANGES) {
+            let least = told.load(SeqCst);
+            let certificate = shown(&house, &house.authority).await.expect("a handshake with a certificate that fits");
+            let most = begun.load(SeqCst);
+            let which = known.iter().position(|known| *known == certificate).expect("one that was put there");
+            assert!((least..=most).contains(&which), "certificate {which} between changes {least} and {most}");
+            seen.lock().unwrap().insert(which);
+            shaken.fetch_add(1, SeqCst);
+        }
+    };
+    tokio::join!(changes, client(), client(), client(), client());
+    assert_eq!(seen.into_inner().unwrap(), (0..=CHANGES).collect(), "the old one and every later one was shown");
+    house.is_at_rest().await;
+    house.admits(&house.request()).await;
+    cases::held("TL16", "each of a thousand handshakes sees the old certificate or the one after it");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -94,6 +94,11 @@ impl Authority {
 }
 
 impl Leaf {
+    /// The certificate as it is shown, in DER.
+    pub fn der(&self) -> Vec<u8> {
+        self.chain[0].to_vec()
+    }
+
     /// A TLS server that shows this leaf.
     pub fn server(&self) -> Arc<ServerConfig> {
         self.server_with(rustls::ALL_VERSIONS)
