@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::answer::Answer;
 use super::canary::Canary;
+use super::dos::Bounds;
 use super::finding::{Exchange, Verdict};
 use super::frame::{self, FIN, opcode};
 use super::request::Request;
@@ -62,13 +63,15 @@ pub struct Exam {
     pub canary: Option<Canary>,
     /// How long things may take.
     pub patience: Patience,
+    /// How much the suite of floods may do.
+    pub bounds: Bounds,
     turn: usize,
 }
 
 impl Exam {
-    /// An examination.
+    /// An examination, with the default bounds for floods.
     pub fn new(target: Target, canary: Option<Canary>, patience: Patience) -> Self {
-        Self { target, canary, patience, turn: 0 }
+        Self { target, canary, patience, bounds: Bounds::default(), turn: 0 }
     }
 
     /// A handshake that must come in: with a key of its own and the next of the good tokens.
@@ -247,7 +250,8 @@ fn random_key() -> [u8; 16] {
     key
 }
 
-fn retry_after(answer: &Answer) -> Duration {
+/// How long a target that is busy asks to be left alone, within bounds.
+pub(super) fn retry_after(answer: &Answer) -> Duration {
     let seconds = answer.value("retry-after").and_then(|value| value.trim().parse().ok()).unwrap_or(1);
     Duration::from_secs(seconds).clamp(Duration::from_millis(200), LONGEST_WAIT)
 }
