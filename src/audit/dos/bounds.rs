@@ -76,9 +76,9 @@ impl Bounds {
     /// Seconds for each case: for tests, and for a first look.
     pub fn quick() -> Self {
         Self {
-            quiet: Duration::from_millis(400),
+            quiet: Duration::from_millis(300),
             flood: Duration::from_millis(1200),
-            hold: Duration::from_secs(4),
+            hold: Duration::from_secs(5),
             margin: Duration::from_secs(2),
             drip: Duration::from_millis(50),
             pace: Duration::from_millis(125),

@@ -55,12 +55,15 @@ pub(super) async fn measured(mut wire: Wire, manner: Manner, phase: watch::Recei
         if during == Phase::Over {
             break;
         }
+        if during == Phase::Attack {
+            trips.late.push(late);
+        }
         let sent = Instant::now();
         if let Err(why) = round_trip(&mut wire, &word.to_be_bytes(), manner.patience).await {
             trips.lost = Some(why);
             break;
         }
-        trips.note(during, sent.elapsed(), late, began.elapsed());
+        trips.note(during, sent.elapsed(), began.elapsed());
     }
     wire.send(&frame::close(1000, "")).await;
     wire.finish().await;
@@ -68,14 +71,11 @@ pub(super) async fn measured(mut wire: Wire, manner: Manner, phase: watch::Recei
 }
 
 impl Trips {
-    fn note(&mut self, during: Phase, took: Duration, late: Duration, at: Duration) {
+    fn note(&mut self, during: Phase, took: Duration, at: Duration) {
         self.course.push(at.as_secs_f64(), took.as_secs_f64() * 1000.0);
         match during {
             Phase::Quiet => self.quiet.push(took),
-            Phase::Attack => {
-                self.attack.push(took);
-                self.late.push(late);
-            }
+            Phase::Attack => self.attack.push(took),
             Phase::After | Phase::Over => {}
         }
     }

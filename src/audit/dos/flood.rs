@@ -17,6 +17,9 @@ use crate::audit::wire::{Heard, Wire};
 /// How many of a flood's connections are being made at a time.
 const ABREAST: usize = 32;
 
+/// ClientHellos for each connection of other floods: they are cheap to send.
+const HELLOS: usize = 16;
+
 /// For the first byte of an answer in a flood, which does not wait for slow ones.
 const GLANCE: Duration = Duration::from_secs(2);
 
@@ -87,13 +90,13 @@ async fn silent(ground: &Ground, wanted: usize, is_spread: bool) -> (usize, usiz
     for wire in &mut wires {
         live += usize::from(wire.ended(Duration::ZERO).await.is_none());
     }
-    sleep((ground.bounds.flood / 2).saturating_sub(began.elapsed())).await;
+    sleep(ground.bounds.flood.saturating_sub(began.elapsed())).await;
     (made, live)
 }
 
 /// ClientHellos that cost nothing to send and a signature to answer.
 pub(super) async fn hellos(ground: &Ground) -> Attacked {
-    let came = stream_of(ground, ABREAST, ground.bounds.flooding * 4, |ground, number| async move {
+    let came = stream_of(ground, ABREAST, ground.bounds.flooding * HELLOS, |ground, number| async move {
         let Ok(mut tcp) = ground.tcp(ground.address(number), Window::Usual).await else { return Came::Ended };
         if tcp.write_all(&client_hello(&ground.target.name)).await.is_err() {
             return Came::Ended;

@@ -86,7 +86,7 @@ impl Probe {
             Self::Hellos | Self::ManyAddresses | Self::Aborted | Self::Storm => Newcomer::Crowded,
             // The newcomer may be of the subject whose cap is reached.
             Self::AddressCap(_) | Self::SubjectCap(_) => Newcomer::Crowded,
-            _ => Newcomer::Meanwhile,
+            _ => Newcomer::Place,
         }
     }
 }
@@ -263,20 +263,22 @@ pub async fn judge(probe: &Probe, exam: &mut Exam) -> Verdict {
     };
     let requests = Requests::of(*probe, exam);
     let (first, second) = (exam.good().bytes(), exam.good().bytes());
-    let meanwhile = async {
+    let attacking = async { (attack(*probe, &ground, &requests).await, Instant::now()) };
+    let knocking = async {
         sleep(ground.bounds.flood / 4).await;
-        newcomer(exam, &ground, &first).await
+        let knocked = Instant::now();
+        (knocked, if ground.is_apart() { Some(newcomer(exam, &ground, &first).await) } else { None })
     };
-    let meanwhile = async { if ground.is_apart() { Some(meanwhile.await) } else { None } };
-    let (attacked, meanwhile) = tokio::join!(attack(*probe, &ground, &requests), meanwhile);
+    let ((attacked, over), (knocked, meanwhile)) = tokio::join!(attacking, knocking);
     beside.attacked();
     let afterwards = newcomer(exam, &ground, &second).await;
     let measured = beside.end(&ground).await;
 
     let mut verdicts = vec![attacked.verdict];
     verdicts.extend(verdict::of_measured(measured, attacked.connections, &ground.bounds));
-    verdicts.extend(meanwhile.map(|came| probe.newcomer().judged(came)));
-    verdicts.push(Newcomer::Afterwards.judged(afterwards));
+    let (lasted, owed) = (over.saturating_duration_since(knocked), ground.bounds.floor * 2);
+    verdicts.extend(meanwhile.and_then(|came| probe.newcomer().meanwhile(came, lasted, owed)));
+    verdicts.push(verdict::afterwards(afterwards));
     verdict::worst(verdicts)
 }
 

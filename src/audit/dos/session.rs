@@ -23,6 +23,9 @@ const FRAMES_AT_ONCE: usize = 64;
 /// The payload of a large message; a policy that allows less is kept to.
 const MESSAGE_BYTES: usize = 16 << 10;
 
+/// What goes in one write of a head that does not end.
+const HEAD_AT_ONCE: usize = 4 << 10;
+
 /// What is sent of a frame that announces more than any memory holds.
 const BOMB_BYTES: usize = 1 << 20;
 
@@ -267,11 +270,20 @@ async fn asks(mut wire: Wire, ground: &Ground) -> Unread {
     Unread::Taken
 }
 
+/// Of what a head that does not end consists, and how many bytes each value has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+enum Fields {
+    Many = 1,
+    Large = 1000,
+}
+
 /// Heads that do not end: each must be answered or ended before all of it is taken.
 pub(super) async fn heads(ground: &Ground, requests: &Requests) -> Attacked {
     let attackers = (0..ground.bounds.held).map(|number| {
         let (ground, request, from) = (ground.clone(), requests.good(number), ground.address(0));
-        async move { endless_head(&ground, &request, from).await }
+        let fields = if number.is_multiple_of(2) { Fields::Large } else { Fields::Many };
+        async move { endless_head(&ground, &request, from, fields).await }
     });
     let came = side_by_side(attackers).await;
     let taken = came.iter().filter(|came| **came == Some(Flooded::Slowed)).count();
@@ -287,10 +299,11 @@ pub(super) async fn heads(ground: &Ground, requests: &Requests) -> Attacked {
 
 /// Sends header fields without end: `Ended` where the target had enough, `Slowed` where it did not, `None` where there
 /// was no connection.
-async fn endless_head(ground: &Ground, request: &[u8], from: Option<IpAddr>) -> Option<Flooded> {
+async fn endless_head(ground: &Ground, request: &[u8], from: Option<IpAddr>, fields: Fields) -> Option<Flooded> {
     let mut wire = ground.wire(from, Window::Usual).await.ok()?;
     let mut sent = wire.send(request.strip_suffix(b"\r\n").unwrap_or(request)).await;
-    let fields = b"X-More: 0123456789abcdef0123456789abcdef0123456789abcdef\r\n".repeat(64);
+    let value = "x".repeat(fields as usize);
+    let fields = format!("X-More: {value}\r\n").repeat(HEAD_AT_ONCE / (value.len() + 10)).into_bytes();
     for _ in 0..ground.bounds.head_bytes.div_ceil(fields.len()) {
         sent = sent && wire.send(&fields).await;
         let heard: Heard<Answer> = wire.answer(Duration::ZERO).await;

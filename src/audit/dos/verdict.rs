@@ -93,26 +93,37 @@ fn of_readings(readings: &Readings, connections: usize) -> Verdict {
     Verdict::held(told)
 }
 
-/// A newcomer from another address than the attackers'.
+/// What a newcomer from another address than the attackers' is owed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Newcomer {
-    /// While the attack lasts, from one address: it must not shut out others.
-    Meanwhile,
-    /// While the attack lasts, from many addresses: it may take all places that there are.
+    /// A place: the attack comes from one address, which must not shut out others.
+    Place,
+    /// Nothing: the attack comes from many addresses, and may take all places that there are.
     Crowded,
-    /// When the attack is over.
-    Afterwards,
 }
 
 impl Newcomer {
-    /// Whether it came in.
-    pub(super) fn judged(self, came: Result<Duration, String>) -> Verdict {
-        let when = if self == Self::Afterwards { "after it" } else { "while it lasted" };
-        match came {
-            Ok(took) => Verdict::held(format!("{when} a newcomer came in after {}", millis(took))),
-            Err(why) if self == Self::Crowded => Verdict::held(format!("{when} no newcomer came in: {why}")),
-            Err(why) => Verdict::fell(format!("{when} no newcomer came in: {why}")),
-        }
+    /// Whether it came in, where the attack lasted so long from when it knocked. `None`: no longer than it may take
+    /// at any time, which proves nothing.
+    pub(super) fn meanwhile(self, came: Result<Duration, String>, lasted: Duration, owed: Duration) -> Option<Verdict> {
+        let why = match came {
+            Ok(took) if took <= lasted => {
+                return Some(Verdict::held(format!("while it lasted a newcomer came in after {}", millis(took))));
+            }
+            _ if lasted < owed => return None,
+            Ok(took) => format!("it waited for {}", seconds(took)),
+            Err(why) => why,
+        };
+        let told = format!("while it lasted no newcomer came in: {why}");
+        Some(if self == Self::Crowded { Verdict::held(told) } else { Verdict::fell(told) })
+    }
+}
+
+/// Whether a newcomer came in when the attack was over.
+pub(super) fn afterwards(came: Result<Duration, String>) -> Verdict {
+    match came {
+        Ok(took) => Verdict::held(format!("after it a newcomer came in after {}", millis(took))),
+        Err(why) => Verdict::fell(format!("after it no newcomer came in: {why}")),
     }
 }
 
@@ -196,14 +207,24 @@ mod tests {
 
     #[test]
     fn a_newcomer_is_owed_a_place_where_one_address_attacks() {
+        let after = |seconds| Ok(Duration::from_secs(seconds));
         let shut_out = || Err(String::from("429"));
-        for (newcomer, outcome) in [
-            (Newcomer::Meanwhile, Outcome::Fell),
-            (Newcomer::Afterwards, Outcome::Fell),
-            (Newcomer::Crowded, Outcome::Held),
-        ] {
-            assert_eq!(newcomer.judged(shut_out()).outcome, outcome, "{newcomer:?}");
-            assert_eq!(newcomer.judged(Ok(Duration::ZERO)).outcome, Outcome::Held, "{newcomer:?}");
+        let cases = [
+            (Newcomer::Place, after(1), 2, Some(Outcome::Held)),
+            (Newcomer::Place, after(3), 2, Some(Outcome::Fell)),
+            (Newcomer::Place, shut_out(), 2, Some(Outcome::Fell)),
+            (Newcomer::Place, after(3), 1, None),
+            (Newcomer::Place, shut_out(), 1, None),
+            (Newcomer::Crowded, after(3), 2, Some(Outcome::Held)),
+            (Newcomer::Crowded, shut_out(), 2, Some(Outcome::Held)),
+        ];
+        assert_eq!(cases.len(), 7);
+        for (newcomer, came, lasted, outcome) in cases {
+            let told = format!("{newcomer:?}: {came:?} of {lasted} s");
+            let verdict = newcomer.meanwhile(came, Duration::from_secs(lasted), Duration::from_secs(2));
+            assert_eq!(verdict.map(|verdict| verdict.outcome), outcome, "{told}");
         }
+        assert_eq!(afterwards(after(9)).outcome, Outcome::Held);
+        assert_eq!(afterwards(shut_out()).outcome, Outcome::Fell);
     }
 }
