@@ -212,7 +212,6 @@ async fn hoarder(places: usize) -> (Examined, Hoarder) {
 async fn an_address_that_takes_every_place_is_seen_to_shut_others_out() {
     let (mut examined, _hoarder) = hoarder(40).await;
     examined.exam.bounds.flood = Duration::from_secs(4);
-    examined.exam.bounds.floor = Duration::from_secs(1);
     let told = judged(&mut examined.exam, &["RX01"]).await;
     assert!(told[0].2.outcome == Outcome::Fell, "{told:#?}");
     assert!(told[0].2.said.contains("while it lasted no newcomer came in"), "{told:#?}");

@@ -1,5 +1,7 @@
 //! What runs beside an attack: the control session, and the readings of the target's process.
 
+use std::time::Duration;
+
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -14,6 +16,7 @@ use crate::units::Rate;
 pub(super) struct Beside {
     phase: watch::Sender<Phase>,
     control: JoinSet<Trips>,
+    own: JoinSet<Duration>,
     process: JoinSet<Readings>,
     watched: Option<Process>,
     descriptors: Option<usize>,
@@ -24,6 +27,8 @@ pub(super) struct Beside {
 pub(super) struct Measured {
     /// By the control session.
     pub(super) trips: Trips,
+    /// How late this process was itself, at worst.
+    pub(super) late: Duration,
     /// Of the target's process, where it is known.
     pub(super) readings: Option<Readings>,
 }
@@ -42,6 +47,8 @@ impl Beside {
         let (phase, during) = watch::channel(Phase::Quiet);
         let mut control = JoinSet::new();
         control.spawn(control::measured(wire, manner(ground), during.clone()));
+        let mut own = JoinSet::new();
+        own.spawn(control::own_lateness(ground.bounds.pace, during.clone()));
         let mut process = JoinSet::new();
         if let Some(watched) = &watched {
             process.spawn(process::watched(watched.clone(), during));
@@ -49,7 +56,7 @@ impl Beside {
         sleep(ground.bounds.quiet).await;
         let descriptors = watched.as_ref().and_then(Process::read).and_then(|reading| reading.descriptors);
         phase.send_replace(Phase::Attack);
-        Ok(Self { phase, control, process, watched, descriptors })
+        Ok(Self { phase, control, own, process, watched, descriptors })
     }
 
     /// The attack is over: what it left behind may go.
@@ -65,7 +72,8 @@ impl Beside {
         self.phase.send_replace(Phase::Over);
         let readings = self.process.join_next().await.and_then(Result::ok);
         let trips = self.control.join_next().await.and_then(Result::ok).unwrap_or_default();
-        Measured { trips, readings }
+        let late = self.own.join_next().await.and_then(Result::ok).unwrap_or_default();
+        Measured { trips, late, readings }
     }
 }
 

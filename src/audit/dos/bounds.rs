@@ -21,7 +21,8 @@ pub struct Bounds {
     pub drip: Duration,
     /// The time between two round trips of the control session.
     pub pace: Duration,
-    /// How long a newcomer may need to come in, a Ping to be answered, and descriptors to come back.
+    /// How long a newcomer may need to come in, a Ping to be answered, and descriptors to come back. A quarter of it a
+    /// newcomer may need at any time, so that shorter attacks prove nothing of newcomers.
     pub recovery: Duration,
     /// Round trips up to this are well, however quick the quiet ones were.
     pub floor: Duration,
@@ -73,7 +74,7 @@ impl Default for Bounds {
 }
 
 impl Bounds {
-    /// Seconds for each case: for tests, and for a first look.
+    /// Seconds for each case, and a floor that a busy machine stays under: for tests, and for a first look.
     pub fn quick() -> Self {
         Self {
             quiet: Duration::from_millis(300),
@@ -83,7 +84,7 @@ impl Bounds {
             drip: Duration::from_millis(50),
             pace: Duration::from_millis(125),
             recovery: Duration::from_secs(8),
-            floor: Duration::from_millis(1500),
+            floor: Duration::from_secs(5),
             held: 12,
             flooding: 96,
             cap: 64,

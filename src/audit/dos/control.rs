@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::course::Points;
 use crate::audit::frame::{self, FIN, opcode};
@@ -25,8 +25,6 @@ pub(super) struct Trips {
     pub(super) quiet: Vec<Duration>,
     /// Round trips during the attack.
     pub(super) attack: Vec<Duration>,
-    /// How late this process was at its own appointments during the attack.
-    pub(super) late: Vec<Duration>,
     /// Why the session was lost, if it was.
     pub(super) lost: Option<String>,
     /// All round trips, in milliseconds.
@@ -49,14 +47,10 @@ pub(super) async fn measured(mut wire: Wire, manner: Manner, phase: watch::Recei
     let mut ticks = interval(manner.pace);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for word in 0_u32.. {
-        let due = ticks.tick().await;
-        let late = due.elapsed();
+        ticks.tick().await;
         let during = *phase.borrow();
         if during == Phase::Over {
             break;
-        }
-        if during == Phase::Attack {
-            trips.late.push(late);
         }
         let sent = Instant::now();
         if let Err(why) = round_trip(&mut wire, &word.to_be_bytes(), manner.patience).await {
@@ -68,6 +62,21 @@ pub(super) async fn measured(mut wire: Wire, manner: Manner, phase: watch::Recei
     wire.send(&frame::close(1000, "")).await;
     wire.finish().await;
     trips
+}
+
+/// How late this process was at an appointment of its own during the attack, at worst: no round trip tells less than
+/// that of the target.
+pub(super) async fn own_lateness(pace: Duration, phase: watch::Receiver<Phase>) -> Duration {
+    let mut worst = Duration::ZERO;
+    loop {
+        let due = Instant::now() + pace;
+        sleep_until(due).await;
+        match *phase.borrow() {
+            Phase::Quiet | Phase::After => {}
+            Phase::Attack => worst = worst.max(due.elapsed()),
+            Phase::Over => return worst,
+        }
+    }
 }
 
 impl Trips {

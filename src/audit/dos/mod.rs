@@ -276,7 +276,7 @@ pub async fn judge(probe: &Probe, exam: &mut Exam) -> Verdict {
 
     let mut verdicts = vec![attacked.verdict];
     verdicts.extend(verdict::of_measured(measured, attacked.connections, &ground.bounds));
-    let (lasted, owed) = (over.saturating_duration_since(knocked), ground.bounds.floor * 2);
+    let (lasted, owed) = (over.saturating_duration_since(knocked), ground.bounds.recovery / 4);
     verdicts.extend(meanwhile.and_then(|came| probe.newcomer().meanwhile(came, lasted, owed)));
     verdicts.push(verdict::afterwards(afterwards));
     verdict::worst(verdicts)
