@@ -84,7 +84,8 @@ async fn serve(config: Config, observer: SharedObserver) -> Exit {
     else {
         return could_not_run("cannot listen for signals");
     };
-    raise_file_limit(observer.as_ref());
+    let files = raise_file_limit();
+    tell(observer.as_ref(), Level::Info, "file_limit", format!("{files} open files"));
     tell_dangers(&config, observer.as_ref());
     let gateway = match Gateway::start(config, Arc::clone(&observer)).await {
         Ok(gateway) => gateway,
@@ -119,18 +120,17 @@ pub fn file_limit() -> u64 {
     getrlimit(Resource::Nofile).maximum.map_or(MOST_FILES, |hard| hard.min(MOST_FILES))
 }
 
-/// Raises the soft file limit, and says what it is: every session takes two descriptors.
-fn raise_file_limit(observer: &dyn Observer) {
+/// Raises the soft file limit, and says what it is then: every session takes two descriptors.
+pub(super) fn raise_file_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let wanted = file_limit();
-    let files = match limit.current {
+    match limit.current {
         Some(current) if current < wanted => {
             let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
             setrlimit(Resource::Nofile, raised).map_or(current, |()| wanted)
         }
         _ => wanted,
-    };
-    tell(observer, Level::Info, "file_limit", format!("{files} open files"));
+    }
 }
 
 fn tell_dangers(config: &Config, observer: &dyn Observer) {

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::exit::Exit;
 use super::{could_not_run, file, unix_now};
+use crate::audit::dos::{Bounds, Consent, may_attack};
 use crate::audit::report;
 use crate::audit::{self, Canary, Exam, Outcome, Patience, Scorecard, Suite};
 use crate::policy::auth::algorithm::Algorithm;
@@ -88,6 +89,9 @@ struct Beside {
     /// Flood a target that is neither on this machine nor in a private network: say so only of your own
     #[arg(long)]
     target_is_mine: bool,
+    /// How much the floods are
+    #[arg(long, value_name = "SIZE", default_value = "default")]
+    floods: Floods,
 }
 
 /// Where the findings go beside the screen.
@@ -144,6 +148,27 @@ impl Chosen {
     }
 }
 
+/// How much the floods are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Floods {
+    /// Seconds each
+    Quick,
+    /// Five minutes in all, where silence is ended soon
+    Default,
+    /// As much as descriptors and patience allow
+    Long,
+}
+
+impl From<Floods> for Bounds {
+    fn from(floods: Floods) -> Self {
+        match floods {
+            Floods::Quick => Self::quick(),
+            Floods::Default => Self::default(),
+            Floods::Long => Self::long(),
+        }
+    }
+}
+
 /// Runs the suites and tells what they found.
 pub fn run(args: &AuditArgs, out: &mut dyn Write) -> Exit {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -172,6 +197,12 @@ async fn audit(args: &AuditArgs, out: &mut dyn Write) -> Exit {
 
 async fn examine(args: &AuditArgs, described: Described, out: &mut dyn Write) -> Result<Exit, String> {
     let Described { target, dangers } = described;
+    let suites = args.suite.suites();
+    if suites.contains(&Suite::Dos) {
+        let consent = if args.beside.target_is_mine { Consent::Mine } else { Consent::Unsaid };
+        may_attack(target.address.ip(), consent)?;
+        super::run::raise_file_limit();
+    }
     let canary = match args.beside.canary {
         None => None,
         Some(address) => Some(Canary::listen(address).await.map_err(|error| {
@@ -185,9 +216,10 @@ async fn examine(args: &AuditArgs, described: Described, out: &mut dyn Write) ->
         findings: Vec::new(),
     };
     let mut exam = Exam::new(target, canary, Patience::default());
+    exam.bounds = args.beside.floods.into();
     let mut told = Told::new(out, io::stderr().is_terminal());
     told.heads(&card);
-    card.findings = audit::run(args.suite.suites(), &mut exam, &mut told).await?;
+    card.findings = audit::run(suites, &mut exam, &mut told).await?;
     told.sums_up(&card);
     write_reports(&args.files, &card)?;
     Ok(exit_of(&card))
