@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::frame::{FIN, opcode};
+use super::frame::{FIN, Frame, opcode};
 
 /// What RFC 6455 section 4.2.2 appends to a key.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -57,10 +57,32 @@ impl Contact {
         self.split().1
     }
 
+    /// The frames behind the head.
+    pub fn frames(&self) -> Sent {
+        let mut rest = self.behind().to_vec();
+        let mut sent = Sent::default();
+        while let Some((masking, frame)) = take(&mut rest) {
+            sent.unmasked += usize::from(masking == Masking::Bare);
+            sent.frames.push(frame);
+        }
+        Sent { unfinished: rest, ..sent }
+    }
+
     fn split(&self) -> (&[u8], &[u8]) {
         let end = self.received.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4);
         self.received.split_at_checked(end.unwrap_or(self.received.len())).unwrap_or_default()
     }
+}
+
+/// What came behind a request head.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// The whole frames, unmasked.
+    pub frames: Vec<Frame>,
+    /// How many of them came without a mask.
+    pub unmasked: usize,
+    /// The bytes of a frame that was begun and not ended.
+    pub unfinished: Vec<u8>,
 }
 
 /// How a handshake is answered.
@@ -70,6 +92,8 @@ pub enum Manner {
     Honest,
     /// With these bytes, in which `{accept}` stands for the right Sec-WebSocket-Accept; then by an echo.
     Says(String),
+    /// With the 101 that belongs to it and these bytes behind it; then by an echo.
+    Sends(Vec<u8>),
     /// Not at all.
     Silent,
 }
@@ -181,8 +205,9 @@ impl Visit {
             }
         };
         let says = match manner {
-            Manner::Honest => honest_answer(&head),
-            Manner::Says(text) => text.replace("{accept}", &accept_for(&head)),
+            Manner::Honest => honest_answer(&head).into_bytes(),
+            Manner::Says(text) => text.replace("{accept}", &accept_for(&head)).into_bytes(),
+            Manner::Sends(bytes) => [honest_answer(&head).into_bytes(), bytes].concat(),
             Manner::Silent => {
                 while self.read().await? {
                     self.kept.clear();
@@ -190,20 +215,20 @@ impl Visit {
                 return Ok(());
             }
         };
-        self.stream.write_all(says.as_bytes()).await?;
+        self.stream.write_all(&says).await?;
         self.echo().await
     }
 
     async fn echo(&mut self) -> io::Result<()> {
         loop {
-            while let Some((first, payload)) = take_masked(&mut self.kept) {
-                let first = match first & 0x0f {
+            while let Some((_, frame)) = take(&mut self.kept) {
+                let first = match frame.opcode() {
                     opcode::PONG => continue,
                     opcode::PING => FIN | opcode::PONG,
-                    _ => first,
+                    _ => frame.first,
                 };
-                self.stream.write_all(&bare(first, &payload)).await?;
-                if first & 0x0f == opcode::CLOSE {
+                self.stream.write_all(&bare(first, &frame.payload)).await?;
+                if frame.opcode() == opcode::CLOSE {
                     return self.stream.shutdown().await;
                 }
             }
@@ -260,8 +285,15 @@ fn honest_answer(head: &[u8]) -> String {
     )
 }
 
-/// Takes a whole masked frame: its first byte and its unmasked payload.
-fn take_masked(bytes: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
+/// Whether a frame was masked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Masking {
+    Masked,
+    Bare,
+}
+
+/// Takes a whole frame, masked or not, whatever its first byte says.
+fn take(bytes: &mut Vec<u8>) -> Option<(Masking, Frame)> {
     let (first, second) = (*bytes.first()?, *bytes.get(1)?);
     let (length, at) = match second & 0x7f {
         126 => (u64::from(u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?)), 4),
@@ -269,12 +301,15 @@ fn take_masked(bytes: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
         short => (u64::from(short), 2),
     };
     let length = usize::try_from(length).ok()?;
-    let mask = if second & 0x80 == 0 { [0; 4] } else { *bytes.get(at..)?.first_chunk()? };
-    let at = if second & 0x80 == 0 { at } else { at + 4 };
+    let masking = if second & 0x80 == 0 { Masking::Bare } else { Masking::Masked };
+    let (mask, at) = match masking {
+        Masking::Bare => ([0; 4], at),
+        Masking::Masked => (*bytes.get(at..)?.first_chunk()?, at + 4),
+    };
     let end = at.checked_add(length)?;
     let payload = bytes.get(at..end)?.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
     bytes.drain(..end);
-    Some((first, payload))
+    Some((masking, Frame { first, payload }))
 }
 
 fn bare(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -292,4 +327,22 @@ fn bare(first: u8, payload: &[u8]) -> Vec<u8> {
     }
     bytes.extend_from_slice(payload);
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::frame::masked;
+
+    #[test]
+    fn frames_are_told_apart_masked_or_not_and_unfinished() {
+        let honest = masked(FIN | opcode::TEXT, b"word");
+        let foul = bare(FIN | 0x0b, b"bare");
+        let begun = &masked(FIN | opcode::BINARY, &[7; 300])[..9];
+        let received = [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".as_slice(), &honest, &foul, begun].concat();
+        let sent = Contact { received, ended: false }.frames();
+        let frame = |first, payload: &[u8]| Frame { first, payload: payload.to_vec() };
+        assert_eq!(sent.frames, [frame(0x81, b"word"), frame(0x8b, b"bare")]);
+        assert_eq!((sent.unmasked, sent.unfinished.len()), (1, 9));
+    }
 }

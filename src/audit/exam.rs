@@ -118,7 +118,8 @@ impl Exam {
         }
     }
 
-    async fn ask_once(&self, bytes: &[u8]) -> Asked {
+    /// The same without any patience: once, whatever comes of it.
+    pub async fn ask_once(&self, bytes: &[u8]) -> Asked {
         let mut wire = match self.open().await {
             Ok(wire) => wire,
             Err(error) => return Asked::Failed(error.to_string()),

@@ -41,6 +41,8 @@ pub struct Target {
     pub signing: Option<Signing>,
     /// Its process, whose memory, descriptors and processor time are watched.
     pub process: Option<u32>,
+    /// The log that it writes, in which no token may stand.
+    pub log: Option<PathBuf>,
     /// The browser to start.
     pub browser: Option<PathBuf>,
 }

@@ -67,6 +67,7 @@ fn target(house: &House) -> Target {
             ]),
         }),
         process: None,
+        log: None,
         browser: None,
     }
 }

@@ -147,6 +147,7 @@ pub(super) async fn describe(args: &AuditArgs, now: UnixSeconds) -> Result<Descr
         policy: known.as_ref().map(|known| Arc::clone(&known.policy)),
         signing,
         process: args.beside.pid,
+        log: args.beside.log.clone(),
         browser: args.beside.browser.clone(),
     };
     Ok(Described { target, dangers: known.map(|known| known.dangers).unwrap_or_default() })
