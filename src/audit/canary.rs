@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::frame::{FIN, Frame, opcode};
+use super::frame::{FIN, Frame, bare, opcode};
 
 /// What RFC 6455 section 4.2.2 appends to a key.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -57,7 +57,7 @@ impl Contact {
         self.split().1
     }
 
-    /// The frames behind the head.
+    /// The frames behind the head, as far as they are remembered.
     pub fn frames(&self) -> Sent {
         let mut rest = self.behind().to_vec();
         let mut sent = Sent::default();
@@ -65,7 +65,9 @@ impl Contact {
             sent.unmasked += usize::from(masking == Masking::Bare);
             sent.frames.push(frame);
         }
-        Sent { unfinished: rest, ..sent }
+        // Behind the last byte that is remembered nobody knows what came.
+        let unfinished = if self.received.len() < MOST_BYTES { rest } else { Vec::new() };
+        Sent { unfinished, ..sent }
     }
 
     fn split(&self) -> (&[u8], &[u8]) {
@@ -310,23 +312,6 @@ fn take(bytes: &mut Vec<u8>) -> Option<(Masking, Frame)> {
     let payload = bytes.get(at..end)?.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
     bytes.drain(..end);
     Some((masking, Frame { first, payload }))
-}
-
-fn bare(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![first];
-    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
-        (Ok(length @ 0..=125), _) => bytes.push(length),
-        (_, Ok(length)) => {
-            bytes.push(126);
-            bytes.extend_from_slice(&length.to_be_bytes());
-        }
-        _ => {
-            bytes.push(127);
-            bytes.extend_from_slice(&(payload.len() as u64).to_be_bytes());
-        }
-    }
-    bytes.extend_from_slice(payload);
-    bytes
 }
 
 #[cfg(test)]

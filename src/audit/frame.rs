@@ -88,6 +88,24 @@ pub fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// A frame without a mask: an honest one of a server, and never of a client.
+pub fn bare(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![first];
+    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+        (Ok(length @ 0..=125), _) => bytes.push(length),
+        (_, Ok(length)) => {
+            bytes.push(126);
+            bytes.extend_from_slice(&length.to_be_bytes());
+        }
+        _ => {
+            bytes.push(127);
+            bytes.extend_from_slice(&(payload.len() as u64).to_be_bytes());
+        }
+    }
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
 /// The header of a masked frame alone, with a length in the 16-bit form, whatever it is.
 pub fn header_16(first: u8, length: u16) -> Vec<u8> {
     [&[first, 0x80 | 126], length.to_be_bytes().as_slice(), &MASK].concat()
@@ -96,6 +114,11 @@ pub fn header_16(first: u8, length: u16) -> Vec<u8> {
 /// The header of a masked frame alone, with a length in the 64-bit form, whatever it is.
 pub fn header_64(first: u8, length: u64) -> Vec<u8> {
     [&[first, 0x80 | 127], length.to_be_bytes().as_slice(), &MASK].concat()
+}
+
+/// What stands behind such a header: these bytes, masked.
+pub fn masked_body(payload: &[u8]) -> Vec<u8> {
+    payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect()
 }
 
 /// A Close of a client.
