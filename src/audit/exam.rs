@@ -10,6 +10,7 @@ use super::canary::Canary;
 use super::dos::Bounds;
 use super::finding::{Exchange, Verdict};
 use super::frame::{self, FIN, opcode};
+use super::redact::without_tokens;
 use super::request::Request;
 use super::target::Target;
 use super::wire::{End, Heard, OpenError, Wire};
@@ -220,12 +221,11 @@ impl Exam {
         Exchange { sent: self.shown(sent), received }
     }
 
-    /// Bytes as text: bounded, what controls escaped, good tokens taken out.
+    /// Bytes as text: bounded, controls escaped, tokens taken out, good ones and what was made of them.
     pub fn shown(&self, bytes: &[u8]) -> String {
-        let mut text = String::from_utf8_lossy(bytes).into_owned();
-        for token in self.target.credential.iter().flat_map(|credential| &credential.tokens) {
-            text = text.replace(token.expose().as_str(), "<token>");
-        }
+        let tokens = self.target.credential.iter().flat_map(|credential| &credential.tokens);
+        let tokens: Vec<&str> = tokens.map(|token| token.expose().as_str()).collect();
+        let text = without_tokens(&String::from_utf8_lossy(bytes), &tokens);
         let mut shown = String::new();
         for (count, letter) in text.chars().enumerate() {
             match letter {

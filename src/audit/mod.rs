@@ -21,6 +21,7 @@ pub mod finding;
 pub mod frame;
 pub mod frames;
 pub mod handshake;
+pub mod redact;
 pub mod report;
 pub mod request;
 pub mod rule;

@@ -1,0 +1,129 @@
+//! Somebody who guesses: learns nothing from the answers, and does not get in by numbers.
+
+use super::leak::rest;
+use super::sample::{Forgery, Sample};
+use super::signed::{self, Forge};
+use super::{jws, keyless, now, request};
+use crate::audit::exam::Asked;
+use crate::audit::{Canary, Exam, Verdict};
+
+/// How many wrong tokens are tried one behind the other.
+const GUESSES: usize = 100;
+
+/// The fewest characters of a word that may be an id of this one answer.
+const LEAST_ID: usize = 6;
+
+/// Every kind of wrong token has the same answer.
+pub(super) async fn judge_uniform(exam: &mut Exam) -> Verdict {
+    let kinds = match kinds(exam) {
+        Ok(kinds) => kinds,
+        Err(why) => return Verdict::undecided(why),
+    };
+    let mut first: Option<(String, String)> = None;
+    for Forgery { what, token } in &kinds {
+        let bytes = request(exam, token).bytes();
+        let asked = exam.ask(&bytes).await;
+        let exchange = exam.exchange(&bytes, &asked);
+        let told = exam.told(&asked);
+        let answer = match asked {
+            Asked::Answered(answer, _) if answer.is_switching() => {
+                return Verdict::fell(format!("{what}: the socket opened")).with(exchange);
+            }
+            Asked::Answered(answer, mut wire) if answer.is_refusal() && !answer.is_busy() => {
+                let body = rest(&mut wire).await;
+                let challenge = answer.value("www-authenticate").unwrap_or_default();
+                format!("{} {challenge}\n{}", answer.status, without_ids(&String::from_utf8_lossy(&body)))
+            }
+            _ => return Verdict::undecided(format!("{what}: {told}")).with(exchange),
+        };
+        match &first {
+            None => first = Some((what.clone(), answer)),
+            Some((other, same)) if *same != answer => {
+                return Verdict::fell(format!("{other} and {what} are answered differently")).with(exchange);
+            }
+            Some(_) => {}
+        }
+    }
+    Verdict::held(format!("one answer for {} kinds of wrong tokens", kinds.len()))
+}
+
+fn kinds(exam: &Exam) -> Result<Vec<Forgery>, String> {
+    let token = exam.target.credential.as_ref().and_then(|credential| credential.tokens.first());
+    let sample = Sample::of(token.map(|token| token.expose().as_str()).unwrap_or_default(), now());
+    let key = jws::Key::fresh(sample.algorithm()).map_err(|why| why.to_string())?;
+    let signed = |what: &str, kid: Option<&str>| {
+        let kid = kid.map(|kid| ("kid", kid.into()));
+        let header = sample.headed(&kid.into_iter().collect::<Vec<_>>());
+        let token = key.sign(header.as_bytes(), sample.claimed().as_bytes());
+        token.map(|token| Forgery::new(what, token)).map_err(|why| why.to_string())
+    };
+    let mut kinds = vec![signed("a wrong signature", None)?, signed("an unknown key", Some("wsgate-audit"))?];
+    if let Some(forge) = Forge::of(&exam.target, now()) {
+        let forge = forge.map_err(|why| why.to_string())?;
+        let makers: [fn(&Forge) -> keyless::Made; 3] = [signed::expired, signed::iss, signed::aud];
+        for make in makers {
+            kinds.extend(make(&forge).map_err(|why| why.to_string())?.into_iter().nth(1));
+        }
+    }
+    Ok(kinds)
+}
+
+/// A text with `#` for every word that may be an id or a time: long, with a digit.
+fn without_ids(text: &str) -> String {
+    let is_word = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
+    let part = |part: &str| {
+        let (word, end) = part.split_at(part.trim_end_matches(|letter| !is_word(letter)).len());
+        let is_id = word.len() >= LEAST_ID && word.bytes().any(|byte| byte.is_ascii_digit());
+        format!("{}{end}", if is_id { "#" } else { word })
+    };
+    text.split_inclusive(|letter| !is_word(letter)).map(part).collect()
+}
+
+/// None of many wrong tokens comes in, whether a limit shows or not.
+pub(super) async fn judge_many(exam: &mut Exam) -> Verdict {
+    let mark = exam.canary.as_ref().map(Canary::mark);
+    let mut limited = None;
+    let mut answered = 0_usize;
+    for number in 1..=GUESSES {
+        let bytes = request(exam, &guess(number)).bytes();
+        let asked = exam.ask_once(&bytes).await;
+        match &asked {
+            Asked::Answered(answer, _) if answer.is_switching() => {
+                return Verdict::fell(format!("guess {number} opened the socket")).with(exam.exchange(&bytes, &asked));
+            }
+            Asked::Answered(answer, _) if answer.status == 429 => limited = limited.or(Some(number)),
+            Asked::Answered(answer, _) if answer.is_refusal() => answered = answered.saturating_add(1),
+            _ => {}
+        }
+    }
+    if let (Some(canary), Some(mark)) = (&exam.canary, mark)
+        && !canary.since(mark).await.is_empty()
+    {
+        return Verdict::fell("one of the guesses reached the backend");
+    }
+    match limited {
+        Some(number) => Verdict::held(format!("none of {GUESSES} came in; a limit showed at number {number}")),
+        None if answered > 0 => Verdict::held(format!("none of {GUESSES} came in; no limit showed")),
+        None => Verdict::undecided("no guess was answered"),
+    }
+}
+
+/// A word like a token, another each time.
+fn guess(number: usize) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &number.to_be_bytes());
+    let header = jws::encode(br#"{"alg":"HS256"}"#);
+    format!("{header}.{}.{}", jws::encode(br#"{"sub":"admin"}"#), jws::encode(digest.as_ref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_no_difference_and_words_are() {
+        let one = without_ids("unauthorized (id 01hx8k3q9vtn): token-expired\n");
+        assert_eq!(one, "unauthorized (id #): token-expired\n");
+        assert_eq!(one, without_ids("unauthorized (id 7fd0c2aa91b3): token-expired\n"));
+        assert_ne!(one, without_ids("unauthorized (id 7fd0c2aa91b3): key-unknown\n"));
+    }
+}

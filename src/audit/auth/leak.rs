@@ -1,0 +1,191 @@
+//! Where a token turns up that should have gone no further: at the backend, in an answer, in the log.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::sample::Sample;
+use super::{keyless, now};
+use crate::audit::exam::Asked;
+use crate::audit::redact::pieces;
+use crate::audit::wire::Wire;
+use crate::audit::{Canary, Exam, Request, Verdict};
+use crate::policy::credential::Carrier;
+
+/// The most of a log that is read.
+const MOST_LOG: u64 = 4 << 20;
+
+/// How often it is looked whether the log has grown, and how long each time.
+const LOOKS: u32 = 30;
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How long an answer's body may take.
+const BODY: Duration = Duration::from_millis(500);
+
+/// The part of a token without which it opens nothing: its signature, or all of a word.
+pub(super) fn core(token: &str) -> &str {
+    token.rsplit_once('.').map_or(token, |(_, signature)| signature)
+}
+
+/// Whether a piece of a token is in these bytes.
+pub(super) fn holds(bytes: &[u8], token: &str) -> bool {
+    let pieces = pieces(core(token));
+    let found = |piece: &String| bytes.windows(piece.len().max(1)).any(|part| part == piece.as_bytes());
+    pieces.iter().any(found)
+}
+
+/// A handshake with the token in this place.
+fn carrying(exam: &Exam, carrier: &Carrier, token: &str) -> Request {
+    let mut request = exam.anonymous();
+    exam.target.carry(&mut request, carrier, token);
+    request
+}
+
+fn token(exam: &Exam) -> String {
+    let token = exam.target.credential.as_ref().and_then(|credential| credential.tokens.first());
+    token.map(|token| token.expose().clone()).unwrap_or_default()
+}
+
+/// A token that came in this place does not reach the backend, and the 101 does not repeat it.
+pub(super) async fn judge_carried(carrier: &Carrier, exam: &mut Exam) -> Verdict {
+    let token = token(exam);
+    let bytes = carrying(exam, carrier, &token).bytes();
+    let mark = exam.canary.as_ref().map(Canary::mark);
+    let asked = exam.ask(&bytes).await;
+    let exchange = exam.exchange(&bytes, &asked);
+    let arrived = match (&exam.canary, mark) {
+        (Some(canary), Some(mark)) => canary.since(mark).await,
+        _ => Vec::new(),
+    };
+    let verdict = match asked {
+        Asked::Answered(answer, wire) if answer.is_switching() => {
+            exam.leave(wire).await;
+            if holds(&answer.head, &token) {
+                Verdict::fell(format!("{carrier}: the 101 repeats the token"))
+            } else if arrived.iter().any(|contact| holds(&contact.received, &token)) {
+                Verdict::fell(format!("{carrier}: the backend received the token"))
+            } else {
+                Verdict::held(format!("{carrier}: the token went no further"))
+            }
+        }
+        other => Verdict::undecided(format!("{carrier}: a good token does not come in: {}", exam.told(&other))),
+    };
+    verdict.with(exchange)
+}
+
+/// Neither a 101 nor a refusal repeats the token that it answers.
+pub(super) async fn judge_answered(exam: &mut Exam) -> Verdict {
+    let Some(credential) = exam.target.credential.clone() else { return Verdict::undecided("no credential") };
+    let good = token(exam);
+    let Some(wrong) = wrong_token(&good) else { return Verdict::undecided("no wrong token can be made") };
+    let mut last = Verdict::undecided("nothing was tried");
+    for token in [good, wrong] {
+        let bytes = carrying(exam, &credential.carrier, &token).bytes();
+        let asked = exam.ask(&bytes).await;
+        let exchange = exam.exchange(&bytes, &asked);
+        let told = exam.told(&asked);
+        let said = match asked {
+            Asked::Answered(answer, wire) if answer.is_switching() => {
+                exam.leave(wire).await;
+                answer.head
+            }
+            Asked::Answered(answer, mut wire) => [answer.head, rest(&mut wire).await].concat(),
+            _ => return Verdict::undecided(told).with(exchange),
+        };
+        if holds(&said, &token) {
+            return Verdict::fell(format!("{told}: the answer repeats the token")).with(exchange);
+        }
+        last = Verdict::held("no answer repeats the token that it answers").with(exchange);
+    }
+    last
+}
+
+/// What follows the head of an answer.
+pub(super) async fn rest(wire: &mut Wire) -> Vec<u8> {
+    wire.ended(BODY).await;
+    std::mem::take(&mut wire.kept)
+}
+
+/// A token like the given one that nobody has issued.
+fn wrong_token(good: &str) -> Option<String> {
+    keyless::foreign(&Sample::of(good, now())).ok()?.into_iter().next().map(|forgery| forgery.token)
+}
+
+/// The log of a good handshake and of a refused one holds no token.
+pub(super) async fn judge_logged(path: &Path, exam: &mut Exam) -> Verdict {
+    let unreadable =
+        |error: std::io::Error| Verdict::undecided(format!("the log {} cannot be read: {error}", path.display()));
+    let before = match length(path) {
+        Ok(length) => length,
+        Err(error) => return unreadable(error),
+    };
+    let Some(credential) = exam.target.credential.clone() else { return Verdict::undecided("no credential") };
+    let good = token(exam);
+    let Some(wrong) = wrong_token(&good) else { return Verdict::undecided("no wrong token can be made") };
+    for token in [&good, &wrong] {
+        let asked = exam.ask(&carrying(exam, &credential.carrier, token).bytes()).await;
+        if let Asked::Answered(answer, wire) = asked
+            && answer.is_switching()
+        {
+            exam.leave(wire).await;
+        }
+    }
+    let mut seen = before;
+    for _ in 0..LOOKS {
+        sleep(LOOK).await;
+        let grown = length(path).unwrap_or(seen);
+        if grown > before && grown == seen {
+            break;
+        }
+        seen = grown;
+    }
+    let written = match written(path, before) {
+        Ok(written) => written,
+        Err(error) => return unreadable(error),
+    };
+    if written.is_empty() {
+        return Verdict::undecided("the log has not grown: is it the target's?");
+    }
+    match [("a good", good), ("a refused", wrong)].iter().find(|(_, token)| holds(&written, token)) {
+        Some((which, _)) => Verdict::fell(format!("the log holds {which} token")),
+        None => Verdict::held(format!("{} bytes of log, and no token in them", written.len())),
+    }
+}
+
+fn length(path: &Path) -> std::io::Result<u64> {
+    std::fs::metadata(path).map(|metadata| metadata.len())
+}
+
+/// What stands behind a place of a file, the last of it where it is much.
+fn written(path: &Path, from: u64) -> std::io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let from = from.max(length(path)?.saturating_sub(MOST_LOG));
+    file.seek(SeekFrom::Start(from))?;
+    let mut bytes = Vec::new();
+    file.take(MOST_LOG).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_found_by_its_signature_or_any_long_piece_of_it() {
+        let jwt = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJlLW9mLXNvbWUtbGVuZ3Ro";
+        let word = "kJ3vPq8sLx0ZtYw2NbRf5HdGm7CaUe1Q";
+        for (bytes, token) in [
+            (format!("GET /?t={jwt} HTTP/1.1"), jwt),
+            (format!("token={}", &jwt[50..]), jwt),
+            (format!("token={}", &word[..24]), word),
+        ] {
+            assert!(holds(bytes.as_bytes(), token), "{bytes}");
+        }
+        for (bytes, token) in [("eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9", jwt), ("kJ3vPq8s", word), ("", word)] {
+            assert!(!holds(bytes.as_bytes(), token), "{bytes}");
+        }
+    }
+}

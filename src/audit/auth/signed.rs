@@ -1,0 +1,384 @@
+//! Tokens that the issuer's own key has signed, and that say what may not be said.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::jws::{self, Key, Object, UnusableKey};
+use super::keyless::Made;
+use super::sample::Forgery;
+use crate::audit::Target;
+use crate::audit::target::Signing;
+use crate::policy::auth::algorithm::Algorithm;
+use crate::policy::auth::{Auth, JwtRules};
+use crate::units::UnixSeconds;
+
+/// How far the clocks of an unknown target may differ from ours.
+const ASSUMED_LEEWAY: Duration = Duration::from_secs(300);
+
+/// How long a token of the forge lives: longer than its case takes.
+const LIFE: Duration = Duration::from_secs(300);
+
+/// A span beyond any leeway, in seconds.
+const FAR: u64 = 24 * 3600;
+
+/// The issuer's key, and what a good token says at this time.
+pub struct Forge {
+    pub(super) signing: Signing,
+    pub(super) rules: Option<JwtRules>,
+    pub(super) now: u64,
+    /// When a good token ends.
+    end: u64,
+    key: Key,
+    header: Object,
+    claims: Object,
+}
+
+impl Forge {
+    /// The forge for a target; `None` without a signing key.
+    pub(super) fn of(target: &Target, now: UnixSeconds) -> Option<Result<Self, UnusableKey>> {
+        let signing = target.signing.clone()?;
+        let rules = jwt_rules(target).cloned();
+        let life = rules.as_ref().map_or(LIFE, |rules| rules.max_life.min(LIFE));
+        let end = now.saturating_add(life).0;
+        let header = jws::header(&signing);
+        let claims = changed(&jws::claims(&signing, now), &[("exp", Some(json!(end)))]);
+        Some(Key::of(&signing).map(|key| Self { signing, rules, now: now.0, end, key, header, claims }))
+    }
+
+    /// A good token.
+    pub(super) fn good(&self) -> Result<String, UnusableKey> {
+        self.raw(&jws::text(&self.header), jws::text(&self.claims).as_bytes())
+    }
+
+    /// A token with other claims; `None` takes one out.
+    pub(super) fn claiming(&self, members: &[(&str, Option<Value>)]) -> Result<String, UnusableKey> {
+        self.raw(&jws::text(&self.header), jws::text(&changed(&self.claims, members)).as_bytes())
+    }
+
+    /// A token with other members of its header.
+    fn headed(&self, members: &[(&str, Option<Value>)]) -> Result<String, UnusableKey> {
+        self.raw(&jws::text(&changed(&self.header, members)), jws::text(&self.claims).as_bytes())
+    }
+
+    fn raw(&self, header: &str, claims: &[u8]) -> Result<String, UnusableKey> {
+        self.key.sign(header.as_bytes(), claims)
+    }
+
+    /// Every value of one claim; `None` takes it out.
+    fn each(&self, name: &str, values: &[(&str, Option<Value>)]) -> Made {
+        let made = |(what, value): &(&str, Option<Value>)| {
+            Ok(Forgery::new(format!("{name} {what}"), self.claiming(&[(name, value.clone())])?))
+        };
+        values.iter().map(made).collect()
+    }
+
+    fn leeway(&self) -> u64 {
+        self.rules.as_ref().map_or(ASSUMED_LEEWAY, |rules| rules.leeway).as_secs()
+    }
+
+    fn claim(&self, name: &str) -> String {
+        self.claims.get(name).and_then(Value::as_str).map(String::from).unwrap_or_default()
+    }
+}
+
+/// The rules for the token of this target, where its policy is known.
+pub(super) fn jwt_rules(target: &Target) -> Option<&JwtRules> {
+    let carrier = target.credential.as_ref().map(|credential| &credential.carrier);
+    target.policy.as_ref()?.auth.iter().find_map(|auth| match auth {
+        Auth::Jwt(rules) if carrier.is_none_or(|carrier| rules.from.contains(carrier)) => Some(rules),
+        _ => None,
+    })
+}
+
+fn changed(object: &Object, members: &[(&str, Option<Value>)]) -> Object {
+    let mut object = object.clone();
+    for (name, value) in members {
+        match value {
+            Some(value) => object.insert(String::from(*name), value.clone()),
+            None => object.remove(*name),
+        };
+    }
+    object
+}
+
+/// The public key as the secret of an HMAC.
+pub(super) fn public_key_as_secret(forge: &Forge) -> Made {
+    let claims = jws::text(&forge.claims);
+    let mut made = Vec::new();
+    for (form, secret) in jws::public_forms(&forge.signing) {
+        for algorithm in [Algorithm::Hs256, Algorithm::Hs384, Algorithm::Hs512] {
+            let header = jws::text(&changed(&forge.header, &[("alg", Some(json!(algorithm.as_str())))]));
+            let token = Key::read(&secret, algorithm)?.sign(header.as_bytes(), claims.as_bytes())?;
+            made.push(Forgery::new(format!("{algorithm} with {form}"), token));
+        }
+    }
+    Ok(made)
+}
+
+/// Another algorithm for the same key, and its own in another spelling.
+pub(super) fn algorithm(forge: &Forge) -> Made {
+    let own = forge.signing.algorithm;
+    let mut made = Vec::new();
+    for other in Algorithm::ALL.into_iter().filter(|other| other.key_kind() == own.key_kind() && *other != own) {
+        let header = jws::text(&changed(&forge.header, &[("alg", Some(json!(other.as_str())))]));
+        let key = Key::read(forge.signing.key.expose(), other)?;
+        let token = key.sign(header.as_bytes(), jws::text(&forge.claims).as_bytes())?;
+        made.push(Forgery::new(format!("signed with {other}, where the key is for {own}"), token));
+    }
+    let own = own.as_str();
+    let names = [json!(own.to_lowercase()), json!(format!("{own} ")), json!("ES512"), json!([own]), Value::Null];
+    for name in names {
+        made.push(Forgery::new(format!("alg {name}"), forge.headed(&[("alg", Some(name))])?));
+    }
+    made.push(Forgery::new("no alg", forge.headed(&[("alg", None)])?));
+    Ok(made)
+}
+
+/// A `kid` that names no key, or is no name.
+pub(super) fn kid(forge: &Forge) -> Made {
+    let own = forge.signing.kid.clone().unwrap_or_default();
+    let mut kids = vec![json!([own]), json!(1), json!({ "kid": own }), json!(true)];
+    if forge.signing.kid.is_some() {
+        let names = [format!("{own}\0"), format!("../{own}"), format!("{own}x"), format!("x{own}"), String::new()];
+        kids.extend(names.map(Value::from));
+        kids.push(json!("k".repeat(3000)));
+    }
+    kids.into_iter()
+        .map(|kid| {
+            let shown: String = kid.to_string().chars().take(40).collect();
+            Ok(Forgery::new(format!("kid {shown}"), forge.headed(&[("kid", Some(kid))])?))
+        })
+        .collect()
+}
+
+/// What a header demands that nobody here understands.
+pub(super) fn crit(forge: &Forge) -> Made {
+    let headers: [(&str, &[(&str, Option<Value>)]); 5] = [
+        ("an unknown crit", &[("crit", Some(json!(["wsgate-audit"]))), ("wsgate-audit", Some(json!(1)))]),
+        ("a crit of what is absent", &[("crit", Some(json!(["wsgate-audit"])))]),
+        ("an empty crit", &[("crit", Some(json!([])))]),
+        ("b64 false", &[("b64", Some(json!(false))), ("crit", Some(json!(["b64"])))]),
+        ("b64 false without crit", &[("b64", Some(json!(false)))]),
+    ];
+    headers.iter().map(|(what, members)| Ok(Forgery::new(*what, forge.headed(members)?))).collect()
+}
+
+/// A token that is meant for something else, where the policy names the type.
+pub(super) fn typ(forge: &Forge) -> Made {
+    let types = [("id+jwt", Some(json!("id+jwt"))), ("missing", None), ("a list", Some(json!(["at+jwt"])))];
+    types
+        .iter()
+        .map(|(what, typ)| Ok(Forgery::new(format!("typ {what}"), forge.headed(&[("typ", typ.clone())])?)))
+        .collect()
+}
+
+/// An end that is none.
+pub(super) fn exp(forge: &Forge) -> Made {
+    let good = forge.end;
+    forge.each(
+        "exp",
+        &[
+            ("missing", None),
+            ("as text", Some(json!(good.to_string()))),
+            ("negative", Some(json!(-1))),
+            ("of 1e300", Some(json!(1e300))),
+            ("with a fraction", Some(json!(f64::from(u32::try_from(good).unwrap_or(u32::MAX)) + 0.5))),
+            ("zero", Some(json!(0))),
+            ("null", Some(Value::Null)),
+            ("in a list", Some(json!([good]))),
+            ("true", Some(json!(true))),
+        ],
+    )
+}
+
+/// A token that is over.
+pub(super) fn expired(forge: &Forge) -> Made {
+    let ends = [("a moment beyond the leeway", forge.leeway().saturating_add(5)), ("a day", FAR)];
+    let made = |(what, ago): &(&str, u64)| {
+        let end = forge.now.saturating_sub(*ago);
+        let claims = [("exp", Some(json!(end))), ("iat", Some(json!(end.saturating_sub(300))))];
+        Ok(Forgery::new(format!("over for {what}"), forge.claiming(&claims)?))
+    };
+    ends.iter().map(made).collect()
+}
+
+/// A token that has not begun.
+pub(super) fn not_yet(forge: &Forge) -> Made {
+    let begins = forge.now.saturating_add(forge.leeway()).saturating_add(1800);
+    let (begin, end) = (Some(json!(begins)), Some(json!(begins.saturating_add(60))));
+    let text = Some(json!(forge.now.to_string()));
+    let claims: [(&str, &[(&str, Option<Value>)]); 6] = [
+        ("nbf in half an hour", &[("nbf", begin.clone()), ("iat", None), ("exp", end.clone())]),
+        ("nbf as text", &[("nbf", text.clone())]),
+        ("nbf of 1e300", &[("nbf", Some(json!(1e300)))]),
+        ("nbf null", &[("nbf", Some(Value::Null))]),
+        ("iat in half an hour", &[("iat", begin), ("exp", end)]),
+        ("iat as text", &[("iat", text)]),
+    ];
+    claims.iter().map(|(what, claims)| Ok(Forgery::new(*what, forge.claiming(claims)?))).collect()
+}
+
+/// A token that lives longer than the policy lets it.
+pub(super) fn too_long_lived(forge: &Forge) -> Made {
+    let Some(rules) = &forge.rules else { return Ok(Vec::new()) };
+    let end = forge.now.saturating_add(rules.max_life.as_secs()).saturating_add(rules.leeway.as_secs());
+    let ends =
+        [("an hour too long", end.saturating_add(3600)), ("a hundred years", end.saturating_add(100 * 365 * FAR))];
+    ends.iter().map(|(what, end)| Ok(Forgery::new(*what, forge.claiming(&[("exp", Some(json!(end)))])?))).collect()
+}
+
+/// Somebody else's token.
+pub(super) fn iss(forge: &Forge) -> Made {
+    let own = forge.claim("iss");
+    let prefix: String = own.chars().take(own.chars().count().saturating_sub(1)).collect();
+    forge.each(
+        "iss",
+        &[
+            ("missing", None),
+            ("of somebody else", Some(json!("https://issuer.invalid"))),
+            ("cut short", Some(json!(prefix))),
+            ("with a slash behind it", Some(json!(format!("{own}/")))),
+            ("with more behind it", Some(json!(format!("{own}.invalid")))),
+            ("in a list", Some(json!([own]))),
+            ("a number", Some(json!(1))),
+            ("null", Some(Value::Null)),
+            ("empty", Some(json!(""))),
+        ],
+    )
+}
+
+/// A token for somebody else.
+pub(super) fn aud(forge: &Forge) -> Made {
+    let own = match forge.claims.get("aud") {
+        Some(Value::Array(list)) => list.first().and_then(Value::as_str).unwrap_or_default().to_owned(),
+        _ => forge.claim("aud"),
+    };
+    let prefix: String = own.chars().take(own.chars().count().saturating_sub(1)).collect();
+    forge.each(
+        "aud",
+        &[
+            ("missing", None),
+            ("of somebody else", Some(json!("wsgate-audit"))),
+            ("in a list of others", Some(json!(["wsgate-audit"]))),
+            ("cut short", Some(json!(prefix))),
+            ("with more behind it", Some(json!(format!("{own}x")))),
+            ("an empty list", Some(json!([]))),
+            ("a number", Some(json!(1))),
+            ("an object", Some(json!({ own.as_str(): true }))),
+            ("null", Some(Value::Null)),
+        ],
+    )
+}
+
+/// A token of nobody.
+pub(super) fn sub(forge: &Forge) -> Made {
+    forge.each(
+        "sub",
+        &[
+            ("missing", None),
+            ("empty", Some(json!(""))),
+            ("of 4000 characters", Some(json!("a".repeat(4000)))),
+            ("with a line end", Some(json!("alice\r\nX-User: admin"))),
+            ("with a NUL", Some(json!("alice\0"))),
+            ("a number", Some(json!(1))),
+            ("in a list", Some(json!(["alice"]))),
+            ("null", Some(Value::Null)),
+        ],
+    )
+}
+
+/// JSON that two readers read differently.
+pub(super) fn json_of_two_minds(forge: &Forge) -> Made {
+    let (header, claims) = (jws::text(&forge.header), jws::text(&forge.claims));
+    let more = |object: &str, members: &str| format!("{},{members}}}", object.strip_suffix('}').unwrap_or_default());
+    let sub = Value::from(forge.claim("sub"));
+    let alg = forge.signing.algorithm;
+    let deep = format!("{}{}", "[".repeat(2000), "]".repeat(2000));
+    let mut not_utf8 = more(&claims, r#""name":"x"#).into_bytes();
+    // Behind the x stands the closing brace, which goes behind the stray byte.
+    not_utf8.pop();
+    not_utf8.extend([0xff, b'"', b'}']);
+    let plain: [(&str, String, Vec<u8>); 9] = [
+        ("sub twice", header.clone(), more(&claims, &format!(r#""sub":{sub}"#)).into_bytes()),
+        ("sub twice, once escaped", header.clone(), more(&claims, &format!(r#""s\u0075b":{sub}"#)).into_bytes()),
+        ("exp twice", header.clone(), more(&claims, &format!(r#""exp":{}"#, forge.end)).into_bytes()),
+        ("alg twice", more(&header, &format!(r#""alg":"{alg}""#)), claims.clone().into_bytes()),
+        ("2000 lists in each other", header.clone(), more(&claims, &format!(r#""deep":{deep}"#)).into_bytes()),
+        ("a byte order mark", header.clone(), [b"\xef\xbb\xbf", claims.as_bytes()].concat()),
+        ("a byte order mark in the header", format!("\u{feff}{header}"), claims.clone().into_bytes()),
+        ("a byte that is no UTF-8", header.clone(), not_utf8),
+        ("something behind the claims", header, format!("{claims}{claims}").into_bytes()),
+    ];
+    plain.iter().map(|(what, header, claims)| Ok(Forgery::new(*what, forge.raw(header, claims)?))).collect()
+}
+
+/// What is to be inflated, or has more members than anybody needs.
+pub(super) fn heavy(forge: &Forge) -> Made {
+    let many: Vec<String> = (0..1500).map(|number| format!(r#""{number}":0"#)).collect();
+    let claims = jws::text(&forge.claims);
+    let claims = format!("{},{}}}", claims.strip_suffix('}').unwrap_or_default(), many.join(","));
+    Ok(vec![
+        Forgery::new("zip DEF", forge.headed(&[("zip", Some(json!("DEF")))])?),
+        Forgery::new("an enc", forge.headed(&[("enc", Some(json!("A256GCM")))])?),
+        Forgery::new("1500 claims more", forge.raw(&jws::text(&forge.header), claims.as_bytes())?),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    fn forge(algorithm: Algorithm) -> Forge {
+        let claims = [("iss", "https://login.test"), ("aud", "chat"), ("sub", "alice")];
+        let claims = claims.iter().map(|(name, value)| (String::from(*name), json!(value))).collect();
+        let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let key = match algorithm {
+            Algorithm::Es256 => pair.serialize_pem().into_bytes(),
+            _ => vec![b'k'; 64],
+        };
+        let signing = Signing { key: Secret::new(key), algorithm, kid: Some(String::from("login")), claims };
+        let header = jws::header(&signing);
+        let claims = changed(&jws::claims(&signing, UnixSeconds(10_000)), &[("exp", Some(json!(10_300)))]);
+        let key = Key::of(&signing).unwrap();
+        Forge { signing, rules: None, now: 10_000, end: 10_300, key, header, claims }
+    }
+
+    #[test]
+    fn no_forgery_says_what_the_good_token_says() {
+        let makers: [(fn(&Forge) -> Made, usize); 14] = [
+            (kid, 10),
+            (crit, 5),
+            (typ, 3),
+            (exp, 9),
+            (expired, 2),
+            (not_yet, 6),
+            (too_long_lived, 0),
+            (iss, 9),
+            (aud, 9),
+            (sub, 8),
+            (json_of_two_minds, 9),
+            (heavy, 3),
+            (public_key_as_secret, 15),
+            (algorithm, 6),
+        ];
+        let forge = forge(Algorithm::Es256);
+        let good = forge.good().unwrap();
+        let said = |token: &str| token.rsplit_once('.').map(|(said, _)| String::from(said)).unwrap();
+        for (make, count) in makers {
+            let made = make(&forge).unwrap();
+            assert_eq!(made.len(), count, "{made:?}");
+            for Forgery { what, token } in &made {
+                assert_ne!(said(token), said(&good), "{what}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_secret_has_no_public_key_and_two_other_algorithms() {
+        let forge = forge(Algorithm::Hs256);
+        assert_eq!(public_key_as_secret(&forge).unwrap(), []);
+        assert_eq!(algorithm(&forge).unwrap().len(), 8);
+    }
+}
