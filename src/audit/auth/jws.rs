@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::audit::target::Signing;
 use crate::policy::auth::algorithm::{Algorithm, KeyKind};
+use crate::policy::auth::key_file::without_line_end;
 use crate::secret::Secret;
 use crate::units::UnixSeconds;
 
@@ -66,7 +67,18 @@ impl Key {
     /// # Errors
     /// Where it is no key for its algorithm.
     pub fn of(signing: &Signing) -> Result<Self, UnusableKey> {
-        Self::read(signing.key.expose(), signing.algorithm)
+        Self::of_as(signing, signing.algorithm)
+    }
+
+    /// The issuer's own, for another algorithm of its kind.
+    ///
+    /// # Errors
+    /// Where it is no key for that algorithm.
+    pub fn of_as(signing: &Signing, algorithm: Algorithm) -> Result<Self, UnusableKey> {
+        match algorithm.key_kind() {
+            KeyKind::Secret => Self::read(without_line_end(signing.key.expose()), algorithm),
+            _ => Self::read(signing.key.expose(), algorithm),
+        }
     }
 
     /// A private key in PEM (PKCS #8), or a secret.
@@ -236,5 +248,13 @@ mod tests {
         let p256 = signing(Algorithm::Es256);
         assert!(Key::read(p256.key.expose(), Algorithm::Rs256).is_err());
         assert!(Key::read(p256.key.expose(), Algorithm::Es256).is_ok());
+    }
+
+    #[test]
+    fn the_line_end_of_a_secret_file_is_no_part_of_the_secret() {
+        let mut signing = signing(Algorithm::Hs256);
+        let plain = mint(&signing, None, UnixSeconds(0)).unwrap();
+        signing.key = Secret::new([signing.key.expose().as_slice(), b"\r\n"].concat());
+        assert_eq!(mint(&signing, None, UnixSeconds(0)).unwrap().expose(), plain.expose());
     }
 }

@@ -122,7 +122,7 @@ pub(super) fn algorithm(forge: &Forge) -> Made {
     let mut made = Vec::new();
     for other in Algorithm::ALL.into_iter().filter(|other| other.key_kind() == own.key_kind() && *other != own) {
         let header = jws::text(&changed(&forge.header, &[("alg", Some(json!(other.as_str())))]));
-        let key = Key::read(forge.signing.key.expose(), other)?;
+        let key = Key::of_as(&forge.signing, other)?;
         let token = key.sign(header.as_bytes(), jws::text(&forge.claims).as_bytes())?;
         made.push(Forgery::new(format!("signed with {other}, where the key is for {own}"), token));
     }

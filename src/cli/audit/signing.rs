@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::super::token::{mint_jwt, read_key};
+use super::super::token::read_key;
 use super::Beside;
+use crate::audit::auth::mint;
 use crate::audit::target::Signing;
 use crate::policy::auth::algorithm::Algorithm;
 use crate::secret::Secret;
@@ -11,9 +12,6 @@ use crate::units::UnixSeconds;
 
 /// How many good tokens are minted, each of a subject of its own: none meets its own rate.
 const SUBJECTS: u32 = 8;
-
-/// How long a minted token is good.
-const TOKEN_SECONDS: u64 = 3600;
 
 /// What a policy says of the tokens that it takes.
 #[derive(Clone, Debug)]
@@ -51,13 +49,6 @@ pub(super) fn tokens(signing: &Signing, now: UnixSeconds) -> Result<Vec<Secret<S
 }
 
 fn token(signing: &Signing, number: u32, now: UnixSeconds) -> Result<Secret<String>, String> {
-    let mut claims = signing.claims.clone();
-    let subject = claims.get("sub").and_then(Value::as_str).unwrap_or("wsgate-audit");
-    let subject = format!("{subject}-{number}");
-    claims.insert(String::from("sub"), Value::from(subject));
-    claims.insert(String::from("iat"), Value::from(now.0));
-    claims.insert(String::from("exp"), Value::from(now.0.saturating_add(TOKEN_SECONDS)));
-    mint_jwt(&claims, signing.key.expose(), signing.algorithm, signing.kid.as_deref())
-        .map(Secret::new)
-        .map_err(|error| error.to_string())
+    let subject = signing.claims.get("sub").and_then(Value::as_str).unwrap_or("wsgate-audit");
+    mint(signing, Some(&format!("{subject}-{number}")), now).map_err(|error| error.to_string())
 }
