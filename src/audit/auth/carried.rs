@@ -149,8 +149,8 @@ impl<'e> Hand<'e> {
             ("percent-encoded", format!("{name}={}", escaped_first(token))),
             ("empty", format!("{name}=")),
         ];
-        let values =
-            values.iter().filter(|(_, value)| !value.starts_with(&format!("{name}={token}")) || value.ends_with('x'));
+        let good = format!("{name}={token}");
+        let values = values.iter().filter(|(_, value)| *value != good);
         values.map(|(what, value)| self.field(what, "Cookie", value)).collect()
     }
 
@@ -214,4 +214,61 @@ fn add_query(request: &mut Request, more: &str) {
 fn escaped_first(token: &str) -> String {
     let mut letters = token.bytes();
     letters.next().map_or_else(String::new, |first| format!("%{first:02x}{}", token.get(1..).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::Patience;
+    use crate::audit::target::Credential;
+    use crate::secret::Secret;
+
+    const TOKEN: &str = "kJ3vPq8sLx0ZtYw2";
+
+    fn exam(carrier: &Carrier) -> Exam {
+        let tokens = vec![Secret::new(String::from(TOKEN))];
+        let target = Target {
+            url: String::from("ws://app.test/chat"),
+            address: ([127, 0, 0, 1], 1).into(),
+            tls: None,
+            name: String::from("app.test"),
+            authority: String::from("app.test"),
+            path: String::from("/chat"),
+            origin: None,
+            listed: Vec::new(),
+            credential: Some(Credential { carrier: carrier.clone(), tokens }),
+            subprotocols: Vec::new(),
+            policy: None,
+            signing: None,
+            process: None,
+            log: None,
+            browser: None,
+        };
+        Exam::new(target, None, Patience::default())
+    }
+
+    /// What of a request can hold a credential.
+    fn places(request: &Request) -> Vec<Vec<u8>> {
+        let lines = request.lines.iter().filter(|line| !line.starts_with(b"Sec-WebSocket-Key"));
+        std::iter::once(&request.start).chain(lines).cloned().collect()
+    }
+
+    #[test]
+    fn nothing_that_is_wrong_is_the_good_handshake() {
+        let of = |text: &str| text.parse::<Carrier>().unwrap();
+        let all = ["authorization", "cookie:SESSION", "subprotocol:bearer", "query:token"].map(of);
+        for (carrier, spellings, twice) in all.iter().zip([18, 8, 6, 17]).zip([3, 2, 3, 3]).map(|((a, b), c)| (a, b, c))
+        {
+            let exam = exam(carrier);
+            let hand = Hand::of(&exam);
+            assert_eq!(carriers(&exam.target), std::slice::from_ref(carrier));
+            let good = places(&exam.target.good([0; 16], Some(TOKEN)));
+            let own = std::slice::from_ref(carrier);
+            let wrong = [hand.nothing(), hand.spellings(carrier), hand.twice(own), hand.two_places(&all)];
+            assert_eq!(wrong.each_ref().map(Vec::len), [1, spellings, twice, 9], "{carrier}");
+            for attempt in wrong.iter().flatten() {
+                assert_ne!(places(&attempt.request), good, "{}", attempt.what);
+            }
+        }
+    }
 }

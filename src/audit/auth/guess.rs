@@ -4,7 +4,9 @@ use super::leak::rest;
 use super::sample::{Forgery, Sample};
 use super::signed::{self, Forge};
 use super::{jws, keyless, now, request};
+use crate::audit::answer::Answer;
 use crate::audit::exam::Asked;
+use crate::audit::wire::Wire;
 use crate::audit::{Canary, Exam, Verdict};
 
 /// How many wrong tokens are tried one behind the other.
@@ -13,38 +15,45 @@ const GUESSES: usize = 100;
 /// The fewest characters of a word that may be an id of this one answer.
 const LEAST_ID: usize = 6;
 
-/// Every kind of wrong token has the same answer.
+/// Every kind of wrong token that is refused has the same answer; which are not is judged elsewhere.
 pub(super) async fn judge_uniform(exam: &mut Exam) -> Verdict {
     let kinds = match kinds(exam) {
         Ok(kinds) => kinds,
         Err(why) => return Verdict::undecided(why),
     };
-    let mut first: Option<(String, String)> = None;
+    let mut first: Option<(&str, String)> = None;
+    let mut alike = 0_usize;
     for Forgery { what, token } in &kinds {
         let bytes = request(exam, token).bytes();
         let asked = exam.ask(&bytes).await;
         let exchange = exam.exchange(&bytes, &asked);
-        let told = exam.told(&asked);
         let answer = match asked {
-            Asked::Answered(answer, _) if answer.is_switching() => {
-                return Verdict::fell(format!("{what}: the socket opened")).with(exchange);
+            Asked::Answered(answer, wire) if answer.is_switching() => {
+                exam.leave(wire).await;
+                continue;
             }
-            Asked::Answered(answer, mut wire) if answer.is_refusal() && !answer.is_busy() => {
-                let body = rest(&mut wire).await;
-                let challenge = answer.value("www-authenticate").unwrap_or_default();
-                format!("{} {challenge}\n{}", answer.status, without_ids(&String::from_utf8_lossy(&body)))
-            }
-            _ => return Verdict::undecided(format!("{what}: {told}")).with(exchange),
+            Asked::Answered(answer, wire) if answer.is_refusal() && !answer.is_busy() => told(&answer, wire).await,
+            other => return Verdict::undecided(format!("{what}: {}", exam.told(&other))).with(exchange),
         };
         match &first {
-            None => first = Some((what.clone(), answer)),
             Some((other, same)) if *same != answer => {
                 return Verdict::fell(format!("{other} and {what} are answered differently")).with(exchange);
             }
-            Some(_) => {}
+            _ => first = first.or(Some((what, answer))),
         }
+        alike = alike.saturating_add(1);
     }
-    Verdict::held(format!("one answer for {} kinds of wrong tokens", kinds.len()))
+    match alike {
+        0 | 1 => Verdict::undecided("fewer than two kinds of wrong tokens are refused"),
+        _ => Verdict::held(format!("one answer for {alike} kinds of wrong tokens")),
+    }
+}
+
+/// What a refusal says to everybody: its status, challenge and body without ids.
+async fn told(answer: &Answer, mut wire: Wire) -> String {
+    let body = rest(&mut wire).await;
+    let challenge = answer.value("www-authenticate").unwrap_or_default();
+    format!("{} {challenge}\n{}", answer.status, without_ids(&String::from_utf8_lossy(&body)))
 }
 
 fn kinds(exam: &Exam) -> Result<Vec<Forgery>, String> {

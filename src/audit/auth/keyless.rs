@@ -223,7 +223,8 @@ mod tests {
         let token = key.sign(br#"{"alg":"ES256","kid":"k"}"#, br#"{"sub":"alice","exp":99}"#).unwrap();
         let jwt = Sample::of(&token, UnixSeconds(1000));
         let opaque = Sample::of("an-opaque-word-of-some-length", UnixSeconds(1000));
-        let makers: [(fn(&Sample) -> Made, usize, usize); 10] = [
+        type Maker = fn(&Sample) -> Made;
+        let makers: [(Maker, usize, usize); 9] = [
             (words, 10, 10),
             (parts, 8, 8),
             (none, 15, 8),
@@ -233,7 +234,6 @@ mod tests {
             (ecdsa, 5, 4),
             (kid, 8, 8),
             (too_long, 2, 2),
-            (|_| Ok(Vec::new()), 0, 0),
         ];
         for (make, of_jwt, of_opaque) in makers {
             for (sample, count) in [(&jwt, of_jwt), (&opaque, of_opaque)] {

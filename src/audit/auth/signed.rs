@@ -22,6 +22,9 @@ const LIFE: Duration = Duration::from_secs(300);
 /// A span beyond any leeway, in seconds.
 const FAR: u64 = 24 * 3600;
 
+/// Another value for a member of a JSON object; `None` takes the member out.
+type Change<'c> = (&'c str, Option<Value>);
+
 /// The issuer's key, and what a good token says at this time.
 pub struct Forge {
     pub(super) signing: Signing,
@@ -52,12 +55,12 @@ impl Forge {
     }
 
     /// A token with other claims; `None` takes one out.
-    pub(super) fn claiming(&self, members: &[(&str, Option<Value>)]) -> Result<String, UnusableKey> {
+    pub(super) fn claiming(&self, members: &[Change<'_>]) -> Result<String, UnusableKey> {
         self.raw(&jws::text(&self.header), jws::text(&changed(&self.claims, members)).as_bytes())
     }
 
     /// A token with other members of its header.
-    fn headed(&self, members: &[(&str, Option<Value>)]) -> Result<String, UnusableKey> {
+    fn headed(&self, members: &[Change<'_>]) -> Result<String, UnusableKey> {
         self.raw(&jws::text(&changed(&self.header, members)), jws::text(&self.claims).as_bytes())
     }
 
@@ -66,8 +69,8 @@ impl Forge {
     }
 
     /// Every value of one claim; `None` takes it out.
-    fn each(&self, name: &str, values: &[(&str, Option<Value>)]) -> Made {
-        let made = |(what, value): &(&str, Option<Value>)| {
+    fn each(&self, name: &str, values: &[Change<'_>]) -> Made {
+        let made = |(what, value): &Change<'_>| {
             Ok(Forgery::new(format!("{name} {what}"), self.claiming(&[(name, value.clone())])?))
         };
         values.iter().map(made).collect()
@@ -91,7 +94,7 @@ pub(super) fn jwt_rules(target: &Target) -> Option<&JwtRules> {
     })
 }
 
-fn changed(object: &Object, members: &[(&str, Option<Value>)]) -> Object {
+fn changed(object: &Object, members: &[Change<'_>]) -> Object {
     let mut object = object.clone();
     for (name, value) in members {
         match value {
@@ -154,7 +157,7 @@ pub(super) fn kid(forge: &Forge) -> Made {
 
 /// What a header demands that nobody here understands.
 pub(super) fn crit(forge: &Forge) -> Made {
-    let headers: [(&str, &[(&str, Option<Value>)]); 5] = [
+    let headers: [(&str, &[Change<'_>]); 5] = [
         ("an unknown crit", &[("crit", Some(json!(["wsgate-audit"]))), ("wsgate-audit", Some(json!(1)))]),
         ("a crit of what is absent", &[("crit", Some(json!(["wsgate-audit"])))]),
         ("an empty crit", &[("crit", Some(json!([])))]),
@@ -208,7 +211,7 @@ pub(super) fn not_yet(forge: &Forge) -> Made {
     let begins = forge.now.saturating_add(forge.leeway()).saturating_add(1800);
     let (begin, end) = (Some(json!(begins)), Some(json!(begins.saturating_add(60))));
     let text = Some(json!(forge.now.to_string()));
-    let claims: [(&str, &[(&str, Option<Value>)]); 6] = [
+    let claims: [(&str, &[Change<'_>]); 6] = [
         ("nbf in half an hour", &[("nbf", begin.clone()), ("iat", None), ("exp", end.clone())]),
         ("nbf as text", &[("nbf", text.clone())]),
         ("nbf of 1e300", &[("nbf", Some(json!(1e300)))]),
@@ -347,7 +350,8 @@ mod tests {
 
     #[test]
     fn no_forgery_says_what_the_good_token_says() {
-        let makers: [(fn(&Forge) -> Made, usize); 14] = [
+        type Maker = fn(&Forge) -> Made;
+        let makers: [(Maker, usize); 14] = [
             (kid, 10),
             (crit, 5),
             (typ, 3),

@@ -29,7 +29,7 @@ pub(super) async fn judge(exam: &mut Exam) -> Verdict {
     let asked = exam.ask(&request.bytes()).await;
     let exchange = exam.exchange(&request.bytes(), &asked);
     let offered = match (&exam.canary, mark) {
-        (Some(canary), Some(mark)) => canary.since(mark).await.iter().any(|contact| names_extensions(contact)),
+        (Some(canary), Some(mark)) => canary.since(mark).await.iter().any(names_extensions),
         _ => false,
     };
     let verdict = match asked {
