@@ -96,6 +96,8 @@ pub enum Manner {
     Says(String),
     /// With the 101 that belongs to it and these bytes behind it; then by an echo.
     Sends(Vec<u8>),
+    /// With these bytes, `{accept}` as above; then by the end of the connection.
+    Ends(String),
     /// Not at all.
     Silent,
 }
@@ -210,6 +212,10 @@ impl Visit {
             Manner::Honest => honest_answer(&head).into_bytes(),
             Manner::Says(text) => text.replace("{accept}", &accept_for(&head)).into_bytes(),
             Manner::Sends(bytes) => [honest_answer(&head).into_bytes(), bytes].concat(),
+            Manner::Ends(text) => {
+                self.stream.write_all(text.replace("{accept}", &accept_for(&head)).as_bytes()).await?;
+                return self.stream.shutdown().await;
+            }
             Manner::Silent => {
                 while self.read().await? {
                     self.kept.clear();

@@ -119,7 +119,7 @@ impl Exam {
         }
     }
 
-    /// The same without any patience: once, whatever comes of it.
+    /// The same, asked once: whatever comes is the answer. For a backend that lies to one connection only.
     pub async fn ask_once(&self, bytes: &[u8]) -> Asked {
         let mut wire = match self.open().await {
             Ok(wire) => wire,
