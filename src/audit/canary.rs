@@ -277,7 +277,8 @@ fn field(head: &[u8], name: &str) -> Option<String> {
     })
 }
 
-fn accept_for(head: &[u8]) -> String {
+/// The Sec-WebSocket-Accept that belongs to a handshake (RFC 6455 section 4.2.2).
+pub(super) fn accept_for(head: &[u8]) -> String {
     let key = field(head, "sec-websocket-key").unwrap_or_default();
     STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{GUID}").as_bytes()))
 }

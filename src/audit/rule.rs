@@ -26,5 +26,7 @@ pub fn rule(id: &str) -> Option<&'static Rule> {
 
 /// The rules of all suites.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
-    [handshake::RULES, cswsh::RULES, auth::RULES, frames::RULES, tls::RULES, dos::RULES].into_iter().flatten()
+    [handshake::RULES, handshake::HTTP_RULES, cswsh::RULES, auth::RULES, frames::RULES, tls::RULES, dos::RULES]
+        .into_iter()
+        .flatten()
 }

@@ -133,3 +133,27 @@ impl Target {
         self.credential.as_ref().is_some_and(|credential| !credential.carrier.is_explicit())
     }
 }
+
+#[cfg(test)]
+impl Target {
+    /// A target that nobody dials.
+    pub(crate) fn for_tests(listed: &[&str], carrier: Option<Carrier>) -> Self {
+        Self {
+            url: String::from("ws://chat.test/chat"),
+            address: SocketAddr::from(([127, 0, 0, 1], 9)),
+            tls: None,
+            name: String::from("chat.test"),
+            authority: String::from("chat.test"),
+            path: String::from("/chat"),
+            origin: listed.iter().find(|origin| !origin.contains('*')).map(|origin| (*origin).to_owned()),
+            listed: listed.iter().map(|origin| (*origin).to_owned()).collect(),
+            credential: carrier
+                .map(|carrier| Credential { carrier, tokens: vec![Secret::new(String::from("good-token"))] }),
+            subprotocols: Vec::new(),
+            policy: None,
+            signing: None,
+            process: None,
+            browser: None,
+        }
+    }
+}

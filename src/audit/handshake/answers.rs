@@ -1,0 +1,394 @@
+//! What an answer says and gives away, how a connection ends behind it, and what is answered at all.
+
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+
+use super::{Case, Probe, Request, Verdict, own};
+use crate::audit::answer::Answer;
+use crate::audit::canary::accept_for;
+use crate::audit::exam::Asked;
+use crate::audit::finding::Exchange;
+use crate::audit::wire::{End, Heard, Wire};
+use crate::audit::{Exam, Outcome};
+
+/// What is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Whether the 101 is whole and nothing else.
+    Whole,
+    /// What HTTP gets where TLS is spoken.
+    Cleartext,
+    /// What a PROXY header of a stranger does, in this version of it.
+    ProxyHeader(ProxyVersion),
+    /// Whether a refusal tells a browser to stay with TLS.
+    TransportSecurity,
+    /// Whether an answer tells which software in which version gave it.
+    Software,
+    /// Whether a refused connection ends.
+    End,
+    /// Whether a body is waited for that never comes.
+    BodyUnread,
+    /// Whether a good handshake may come byte by byte.
+    Pieces,
+    /// Whether a refusal arrives where the client still sends.
+    Lingering,
+    /// Whether a connection ends whose client has ended.
+    ClientGone,
+}
+
+/// A version of HAProxy's PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// A line of text.
+    One,
+    /// A binary header.
+    Two,
+}
+
+/// The least Strict-Transport-Security, in seconds: a year (ASVS 5.0, 3.4.1).
+const YEAR: u64 = 31_536_000;
+
+pub(super) fn cases(exam: &Exam) -> Vec<Case> {
+    let over_tls = |look| match exam.target.tls {
+        Some(_) => own(Probe::Answer(look)),
+        None => crate::audit::Probe::NotApplicable(String::from("the target has no TLS")),
+    };
+    let case = |id, name, look| Case { id, name, probe: own(Probe::Answer(look)) };
+    vec![
+        case("HS20", "a whole 101", Look::Whole),
+        Case { id: "HS21", name: "HTTP where TLS is spoken", probe: over_tls(Look::Cleartext) },
+        case("ID05", "a PROXY line of a stranger", Look::ProxyHeader(ProxyVersion::One)),
+        case("ID05", "a binary PROXY header of a stranger", Look::ProxyHeader(ProxyVersion::Two)),
+        Case { id: "TL17", name: "a refusal that keeps browsers with TLS", probe: over_tls(Look::TransportSecurity) },
+        case("TL17", "the software and its version", Look::Software),
+        case("H102", "a refused connection that stays", Look::End),
+        case("H103", "a body that never comes", Look::BodyUnread),
+        case("H105", "a head byte by byte", Look::Pieces),
+        case("H107", "a refusal while the client still sends", Look::Lingering),
+        case("H108", "a client that ends behind its head", Look::ClientGone),
+    ]
+}
+
+/// Judges one.
+pub(super) async fn judge(look: &Look, exam: &mut Exam) -> Verdict {
+    match look {
+        Look::Whole => whole(exam).await,
+        Look::Cleartext => cleartext(exam).await,
+        Look::ProxyHeader(version) => proxy_header(*version, exam).await,
+        Look::TransportSecurity => refusal_says(exam, stays_with_tls).await,
+        Look::Software => refusal_says(exam, names_no_version).await,
+        Look::End => refused_ends(exam).await,
+        Look::BodyUnread => body_unread(exam).await,
+        Look::Pieces => pieces(exam).await,
+        Look::Lingering => lingering(exam).await,
+        Look::ClientGone => client_gone(exam).await,
+    }
+}
+
+/// A handshake that every server refuses.
+fn refused(exam: &mut Exam) -> Request {
+    exam.good().with("Sec-WebSocket-Version", "1337").with("Upgrade", "nothing")
+}
+
+async fn whole(exam: &mut Exam) -> Verdict {
+    let request = exam.good();
+    let bytes = request.bytes();
+    let asked = exam.ask(&bytes).await;
+    let exchange = exam.exchange(&bytes, &asked);
+    let Asked::Answered(answer, wire) = asked else {
+        return Verdict::undecided(exam.told(&asked)).with(exchange);
+    };
+    if !answer.is_switching() {
+        return Verdict::undecided(format!("a good handshake gets {}", answer.status)).with(exchange);
+    }
+    exam.leave(wire).await;
+    match flaw(&request, &answer) {
+        Some(flaw) => Verdict::fell(flaw).with(exchange),
+        None => Verdict::held("the 101 is whole").with(exchange),
+    }
+}
+
+/// What is wrong with a 101 (RFC 6455 section 4.2.2, RFC 9110 section 8.6).
+fn flaw(request: &Request, answer: &Answer) -> Option<String> {
+    let is = |name: &str, right: &str| answer.value(name).is_some_and(|value| value.eq_ignore_ascii_case(right));
+    let count = |name: &str| answer.headers.iter().filter(|(key, _)| key == name).count();
+    let offered = String::from_utf8_lossy(request.value("Sec-WebSocket-Protocol").unwrap_or_default()).into_owned();
+    let chosen = answer.value("sec-websocket-protocol");
+    let is_offered = |chosen: &str| offered.split(',').any(|one| one.trim() == chosen);
+    let upgrades = |value: &str| value.split(',').any(|word| word.trim().eq_ignore_ascii_case("upgrade"));
+    let accept = accept_for(&request.bytes());
+    if answer.value("sec-websocket-accept") != Some(accept.as_str()) || count("sec-websocket-accept") != 1 {
+        Some(String::from("the 101 has not the one Sec-WebSocket-Accept that belongs to the key"))
+    } else if !is("upgrade", "websocket") || !answer.value("connection").is_some_and(upgrades) {
+        Some(String::from("the 101 does not say `Upgrade: websocket` and `Connection: Upgrade`"))
+    } else if count("content-length") + count("transfer-encoding") > 0 {
+        Some(String::from("the 101 announces a body"))
+    } else if chosen.is_some_and(|chosen| !is_offered(chosen)) {
+        Some(String::from("the 101 chooses a subprotocol that was not offered"))
+    } else if count("sec-websocket-extensions") > 0 {
+        Some(String::from("the 101 chooses an extension where none was offered"))
+    } else {
+        None
+    }
+}
+
+async fn cleartext(exam: &mut Exam) -> Verdict {
+    let bytes = exam.good().bytes();
+    let mark = exam.canary.as_ref().map(|canary| canary.mark());
+    let tcp = match Wire::tcp(&exam.target, None).await {
+        Ok(tcp) => tcp,
+        Err(error) => return Verdict::undecided(format!("no connection: {error}")),
+    };
+    let asked = on_wire(exam, Wire::plain(tcp), &bytes).await;
+    let told = exam.told(&asked);
+    let reached = reached(exam, mark).await;
+    let verdict = match &asked {
+        _ if reached => Verdict::fell(format!("{told}: a handshake without TLS reached the backend")),
+        Asked::Answered(answer, _) if answer.is_switching() => Verdict::fell("the socket opens without TLS"),
+        Asked::Answered(answer, _) if (300..400).contains(&answer.status) => {
+            Verdict::fell(format!("{told}: whoever forgets TLS is redirected, and does not notice"))
+        }
+        Asked::Silent => Verdict::undecided(told),
+        // An alert is no HTTP, and an end without a word is as good.
+        _ => Verdict::held(told),
+    };
+    verdict.with(exam.exchange(&bytes, &asked))
+}
+
+async fn proxy_header(version: ProxyVersion, exam: &mut Exam) -> Verdict {
+    let header: &[u8] = match version {
+        ProxyVersion::One => b"PROXY TCP4 203.0.113.66 203.0.113.1 40000 443\r\n",
+        ProxyVersion::Two => b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x42\xcb\0\x71\x01\x9c\x40\x01\xbb",
+    };
+    let bytes = exam.good().bytes();
+    let mark = exam.canary.as_ref().map(|canary| canary.mark());
+    let mut tcp = match Wire::tcp(&exam.target, None).await {
+        Ok(tcp) => tcp,
+        Err(error) => return Verdict::undecided(format!("no connection: {error}")),
+    };
+    if tcp.write_all(header).await.is_err() {
+        return Verdict::undecided("the connection ended at once");
+    }
+    let sent = [header, bytes.as_slice()].concat();
+    let asked = match Wire::on(tcp, &exam.target).await {
+        Ok(wire) => on_wire(exam, wire, &bytes).await,
+        Err(error) => Asked::Failed(error.to_string()),
+    };
+    let told = exam.told(&asked);
+    let reached = reached(exam, mark).await;
+    let verdict = match &asked {
+        Asked::Answered(answer, _) if answer.is_switching() => {
+            Verdict::fell("the socket opens: whoever writes a PROXY header is believed, and has any address he likes")
+        }
+        _ if reached => Verdict::fell(format!("{told}: it reached the backend")),
+        Asked::Silent => Verdict::undecided(told),
+        _ => Verdict::held(told),
+    };
+    verdict.with(exam.exchange(&sent, &asked))
+}
+
+/// Sends bytes on an open connection and gives the answer.
+async fn on_wire(exam: &Exam, mut wire: Wire, bytes: &[u8]) -> Asked {
+    wire.send(bytes).await;
+    match wire.answer(exam.patience.answer).await {
+        Heard::This(answer) => Asked::Answered(answer, wire),
+        Heard::End(end) => Asked::Dropped(end),
+        Heard::Silence => Asked::Silent,
+        Heard::Garbled(why) => Asked::Failed(why),
+    }
+}
+
+async fn reached(exam: &Exam, mark: Option<usize>) -> bool {
+    match (&exam.canary, mark) {
+        (Some(canary), Some(mark)) => !canary.since(mark).await.is_empty(),
+        _ => false,
+    }
+}
+
+/// Judges what a refusal says.
+async fn refusal_says(exam: &mut Exam, judge: fn(&Answer) -> Result<String, String>) -> Verdict {
+    let (asked, exchange) = refusal(exam, b"").await;
+    match asked {
+        Asked::Answered(answer, _) if answer.is_refusal() => match judge(&answer) {
+            Ok(said) => Verdict::held(said),
+            Err(said) => Verdict::fell(said),
+        },
+        asked => Verdict::undecided(exam.told(&asked)),
+    }
+    .with(exchange)
+}
+
+/// Asks for a refusal, with bytes behind the handshake.
+async fn refusal(exam: &mut Exam, tail: &[u8]) -> (Asked, Exchange) {
+    let bytes = refused(exam).and_tail(tail).bytes();
+    let asked = exam.ask(&bytes).await;
+    let exchange = exam.exchange(&bytes, &asked);
+    (asked, exchange)
+}
+
+fn stays_with_tls(answer: &Answer) -> Result<String, String> {
+    let Some(value) = answer.value("strict-transport-security") else {
+        return Err(String::from("the refusal has no Strict-Transport-Security"));
+    };
+    let age = value.split(';').find_map(|part| part.trim().strip_prefix("max-age="));
+    match age.and_then(|age| age.trim_matches('"').parse::<u64>().ok()) {
+        Some(age) if age >= YEAR => Ok(format!("Strict-Transport-Security of {age} s")),
+        _ => Err(String::from("Strict-Transport-Security of less than a year")),
+    }
+}
+
+fn names_no_version(answer: &Answer) -> Result<String, String> {
+    const FIELDS: [&str; 5] = ["server", "x-powered-by", "via", "x-aspnet-version", "x-generator"];
+    let told = |(name, value): &&(String, String)| {
+        FIELDS.contains(&name.as_str()) && value.contains(|letter: char| letter.is_ascii_digit())
+    };
+    match answer.headers.iter().find(told) {
+        Some((name, _)) => Err(format!("the field `{name}` tells the version")),
+        None => Ok(String::from("no version is told")),
+    }
+}
+
+async fn refused_ends(exam: &mut Exam) -> Verdict {
+    let (asked, exchange) = refusal(exam, b"").await;
+    let Asked::Answered(answer, mut wire) = asked else { return Verdict::undecided(exam.told(&asked)).with(exchange) };
+    if !answer.is_refusal() || answer.is_busy() {
+        return Verdict::undecided(format!("{}, which is no refusal", answer.status)).with(exchange);
+    }
+    match wire.ended(exam.patience.close).await {
+        Some(_) => Verdict::held(format!("{}, then the end", answer.status)),
+        None => Verdict::fell(format!(
+            "{}, and {} s later the connection is still open",
+            answer.status,
+            exam.patience.close.as_secs()
+        )),
+    }
+    .with(exchange)
+}
+
+async fn body_unread(exam: &mut Exam) -> Verdict {
+    let request = exam.anonymous().method("POST").without("Upgrade").without("Connection");
+    let bytes = request.with("Content-Length", "1000000").bytes();
+    let asked = exam.ask(&bytes).await;
+    let told = exam.told(&asked);
+    let verdict = match &asked {
+        Asked::Answered(answer, _) if answer.is_busy() => Verdict::undecided(told),
+        // The interim answer asks for the body.
+        Asked::Answered(answer, _) if answer.status < 200 => Verdict::fell(format!("{told}: the body is asked for")),
+        Asked::Answered(..) => Verdict::held(format!("{told}, before a byte of the body")),
+        Asked::Silent => Verdict::fell(format!("{told}: the body is waited for")),
+        Asked::Dropped(_) | Asked::Failed(_) => Verdict::undecided(told),
+    };
+    verdict.with(exam.exchange(&bytes, &asked))
+}
+
+async fn pieces(exam: &mut Exam) -> Verdict {
+    let bytes = exam.good().bytes();
+    let mut wire = match exam.open().await {
+        Ok(wire) => wire,
+        Err(error) => return Verdict::undecided(error.to_string()),
+    };
+    for byte in &bytes {
+        wire.send(&[*byte]).await;
+    }
+    let asked = match wire.answer(exam.patience.answer).await {
+        Heard::This(answer) => Asked::Answered(answer, wire),
+        Heard::End(end) => Asked::Dropped(end),
+        Heard::Silence => Asked::Silent,
+        Heard::Garbled(why) => Asked::Failed(why),
+    };
+    let (told, exchange) = (exam.told(&asked), exam.exchange(&bytes, &asked));
+    match asked {
+        Asked::Answered(answer, wire) if answer.is_switching() => {
+            exam.leave(wire).await;
+            Verdict::held("the socket opens")
+        }
+        Asked::Answered(answer, _) if answer.is_busy() => Verdict::undecided(told),
+        _ => Verdict::fell(format!("{told}, where the same head in one piece comes in")),
+    }
+    .with(exchange)
+}
+
+/// What is sent behind a handshake that is refused: more than a socket takes at once where nobody reads.
+const UNREAD_BYTES: usize = 48 << 10;
+
+/// How often a refusal is asked for before it counts as lost.
+const TRIES: u32 = 3;
+
+async fn lingering(exam: &mut Exam) -> Verdict {
+    let mut verdict = Verdict::undecided("nothing was tried");
+    for _ in 0..TRIES {
+        let bytes = refused(exam).and_tail(vec![b'x'; UNREAD_BYTES]).bytes();
+        let asked = exam.ask_once(&bytes).await;
+        let told = exam.told(&asked);
+        let exchange = exam.exchange(&bytes, &asked);
+        verdict = match asked {
+            Asked::Answered(answer, _) if answer.is_refusal() && !answer.is_busy() => Verdict::held(told),
+            Asked::Dropped(End::Cut) => Verdict::fell("cut before the refusal arrived: the client never learns why"),
+            _ => Verdict::undecided(told),
+        }
+        .with(exchange);
+        if verdict.outcome == Outcome::Held {
+            return verdict;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    verdict
+}
+
+async fn client_gone(exam: &mut Exam) -> Verdict {
+    let bytes = exam.good().bytes();
+    let mut wire = match exam.open().await {
+        Ok(wire) => wire,
+        Err(error) => return Verdict::undecided(error.to_string()),
+    };
+    wire.send(&bytes).await;
+    wire.finish().await;
+    let within = exam.patience.answer + exam.patience.close;
+    let end = wire.ended(within).await;
+    let exchange = Exchange { sent: exam.shown(&bytes), received: exam.shown(&wire.kept) };
+    match end {
+        Some(_) => Verdict::held("the connection ends"),
+        None => Verdict::fell(format!("{} s after the client's end the connection is still open", within.as_secs())),
+    }
+    .with(exchange)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(text: &str) -> Answer {
+        Answer::take(&mut text.as_bytes().to_vec()).unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_flaw_of_a_101_is_told() {
+        let request = Request::new("a.test", "/", *b"0123456789abcdef").with("Sec-WebSocket-Protocol", "a, b");
+        let accept = accept_for(&request.bytes());
+        let good = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: b\r\n\r\n"
+        );
+        assert_eq!(flaw(&request, &answer(&good)), None);
+        let changes = [
+            (accept.as_str(), "AAAAAAAAAAAAAAAAAAAAAAAAAAA="),
+            ("Upgrade: websocket\r\n", ""),
+            ("Connection: Upgrade", "Connection: close"),
+            ("Protocol: b", "Protocol: c"),
+            ("\r\n\r\n", "\r\nContent-Length: 0\r\n\r\n"),
+            ("\r\n\r\n", "\r\nSec-WebSocket-Extensions: x\r\n\r\n"),
+        ];
+        for (right, wrong) in changes {
+            assert!(flaw(&request, &answer(&good.replacen(right, wrong, 1))).is_some(), "{wrong:?}");
+        }
+        let names = ["\r\nServer: nginx\r\n", "\r\nServer: nginx/1.22.1\r\n"]
+            .map(|field| names_no_version(&answer(&format!("HTTP/1.1 400 Bad Request{field}\r\n"))).is_ok());
+        assert_eq!(names, [true, false]);
+        let ages = ["63072000; includeSubDomains", "3600", "\"31536000\""].map(|age| {
+            let text = format!("HTTP/1.1 400 Bad Request\r\nStrict-Transport-Security: max-age={age}\r\n\r\n");
+            stays_with_tls(&answer(&text)).is_ok()
+        });
+        assert_eq!(ages, [true, false, true]);
+    }
+}
