@@ -273,6 +273,7 @@ async fn body_unread(exam: &mut Exam) -> Verdict {
     let told = exam.told(&asked);
     let verdict = match &asked {
         Asked::Answered(answer, _) if answer.is_busy() => Verdict::undecided(told),
+        Asked::Answered(answer, _) if answer.is_switching() => Verdict::fell("the socket opened"),
         // The interim answer asks for the body.
         Asked::Answered(answer, _) if answer.status < 200 => Verdict::fell(format!("{told}: the body is asked for")),
         Asked::Answered(..) => Verdict::held(format!("{told}, before a byte of the body")),

@@ -230,7 +230,11 @@ async fn one(foreign: &Foreign, plain: &[String], exam: &Exam) -> Verdict {
             if seen.is_empty() {
                 return Verdict::undecided("the socket opened, and the canary saw nothing of it").with(exchange);
             }
-            Verdict::held(format!("the socket opened, and the backend saw nothing of {what}")).with(exchange)
+            let said = match trace {
+                Trace::Gap => format!("{what}: the socket opened, and nothing was missing at the backend"),
+                Trace::Mark | Trace::Injected => format!("the socket opened, and the backend saw nothing of {what}"),
+            };
+            Verdict::held(said).with(exchange)
         }
         Asked::Answered(answer, _) if answer.is_refusal() && !answer.is_busy() => {
             Verdict::held(format!("{what}: {told}")).with(exchange)

@@ -267,6 +267,9 @@ async fn one(lie: &Lie, exam: &mut Exam) -> Verdict {
             return Verdict::undecided(format!("{what}: the target asked its backend again")).with(exchange);
         }
         Asked::Answered(answer, _) if answer.is_switching() => return fell("the socket opened"),
+        Asked::Answered(_, wire) if contains(&wire.kept, b"HTTP/1.1 101 ") => {
+            return fell("the socket opened behind interim answers");
+        }
         Asked::Silent => return Verdict::undecided(format!("{what}: {told}")).with(exchange),
         _ => {}
     }
