@@ -2,6 +2,11 @@
 
 use crate::audit::rule::Rule;
 
+/// How an Origin is compared.
+const EXACT: &str = "Compare Origin byte for byte with a list: no substrings, no parsing; in nginx a `map $http_origin \
+                     $listed` of whole entries (`~^https://app\\.example\\.com$`), in HAProxy `http-request deny unless { \
+                     req.hdr(origin) -m str -f origins }`";
+
 /// The rules.
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -27,9 +32,7 @@ pub(super) const RULES: &[Rule] = &[
         id: "OR03",
         must: "An empty Origin is refused",
         means: "An empty value counts as none at many a framework, and none as harmless",
-        remedy: "Compare Origin byte for byte with a list: no substrings, no patterns, no parsing; in nginx a `map \
-                 $http_origin $listed` of whole strings, in HAProxy `http-request deny unless { req.hdr(origin) -m str \
-                 -f origins }`",
+        remedy: EXACT,
         asvs: &["4.4.2"],
         cwe: &[1385, 346],
     },
@@ -46,9 +49,7 @@ pub(super) const RULES: &[Rule] = &[
         must: "Several origins in one field are refused",
         means: "A check that looks for a listed name anywhere in the field is walked around by naming it beside one's \
                 own",
-        remedy: "Compare Origin byte for byte with a list: no substrings, no patterns, no parsing; in nginx a `map \
-                 $http_origin $listed` of whole strings, in HAProxy `http-request deny unless { req.hdr(origin) -m str \
-                 -f origins }`",
+        remedy: EXACT,
         asvs: &["4.4.2"],
         cwe: &[1385, 625],
     },
@@ -75,9 +76,7 @@ pub(super) const RULES: &[Rule] = &[
         must: "Something before a listed name is refused",
         means: "An attacker registers a name that ends like yours (`evilgood.example`), and every user who visits it \
                 is his",
-        remedy: "Compare Origin byte for byte with a list: no substrings, no patterns, no parsing; in nginx a `map \
-                 $http_origin $listed` of whole strings, in HAProxy `http-request deny unless { req.hdr(origin) -m str \
-                 -f origins }`",
+        remedy: EXACT,
         asvs: &["4.4.2"],
         cwe: &[1385, 625],
     },
@@ -86,9 +85,7 @@ pub(super) const RULES: &[Rule] = &[
         must: "Something behind a listed name is refused",
         means: "An attacker puts your name before his own (`good.example.evil.com`), and every user who visits it is \
                 his",
-        remedy: "Compare Origin byte for byte with a list: no substrings, no patterns, no parsing; in nginx a `map \
-                 $http_origin $listed` of whole strings, in HAProxy `http-request deny unless { req.hdr(origin) -m str \
-                 -f origins }`; a pattern needs its `$`",
+        remedy: EXACT,
         asvs: &["4.4.2"],
         cwe: &[1385, 777],
     },
@@ -106,9 +103,7 @@ pub(super) const RULES: &[Rule] = &[
         id: "OR11",
         must: "A dot in a listed name is a dot",
         means: "In a pattern a dot is any character: an attacker registers `goodAexample` and is let in",
-        remedy: "Compare Origin byte for byte with a list: no substrings, no patterns, no parsing; in nginx a `map \
-                 $http_origin $listed` of whole strings, in HAProxy `http-request deny unless { req.hdr(origin) -m str \
-                 -f origins }`; a pattern needs `\\.`",
+        remedy: EXACT,
         asvs: &["4.4.2"],
         cwe: &[1385, 625],
     },
@@ -116,9 +111,7 @@ pub(super) const RULES: &[Rule] = &[
         id: "OR12",
         must: "User names and an @ do not make a listed origin",
         means: "A check that reads Origin as a URL takes the attacker's name for a user's, or the other way round",
-        remedy: "Compare Origin byte for byte with a list: no substrings, no patterns, no parsing; in nginx a `map \
-                 $http_origin $listed` of whole strings, in HAProxy `http-request deny unless { req.hdr(origin) -m str \
-                 -f origins }`",
+        remedy: EXACT,
         asvs: &["4.4.2"],
         cwe: &[1385, 20],
     },
@@ -127,9 +120,7 @@ pub(super) const RULES: &[Rule] = &[
         must: "Dots too many do not make a listed origin",
         means: "`good.example.` is another name to a browser and may be the same to a check: names that nobody listed \
                 are let in",
-        remedy: "Compare Origin byte for byte with a list: no substrings, no patterns, no parsing; in nginx a `map \
-                 $http_origin $listed` of whole strings, in HAProxy `http-request deny unless { req.hdr(origin) -m str \
-                 -f origins }`",
+        remedy: EXACT,
         asvs: &["4.4.2"],
         cwe: &[1385, 20],
     },
@@ -138,9 +129,8 @@ pub(super) const RULES: &[Rule] = &[
         must: "Upper case does not make a listed origin",
         means: "Browsers send lower case alone; a check that folds letters is seldom the only one that is lenient, and \
                 routes then differ in what they allow",
-        remedy: "Compare Origin byte for byte with a list: no substrings, no patterns, no parsing; in nginx a `map \
-                 $http_origin $listed` of whole strings, in HAProxy `http-request deny unless { req.hdr(origin) -m str \
-                 -f origins }`; `map` without `~*`",
+        remedy: "Compare byte for byte; in nginx the strings of a `map` ignore case, so write each as \
+                 `~^https://app\\.example\\.com$`",
         asvs: &["4.4.2"],
         cwe: &[1385, 178],
     },
@@ -156,9 +146,7 @@ pub(super) const RULES: &[Rule] = &[
         id: "OR16",
         must: "Hosts that only browsers accept are refused",
         means: "Browsers allow signs in hosts that patterns stop at: `good.example_.evil.com` is the attacker's",
-        remedy: "Compare Origin byte for byte with a list: no substrings, no patterns, no parsing; in nginx a `map \
-                 $http_origin $listed` of whole strings, in HAProxy `http-request deny unless { req.hdr(origin) -m str \
-                 -f origins }`",
+        remedy: EXACT,
         asvs: &["4.4.2"],
         cwe: &[1385, 625],
     },
@@ -167,9 +155,7 @@ pub(super) const RULES: &[Rule] = &[
         must: "More than an origin is refused",
         means: "A check that cuts off a path or a query cuts differently from the browser, and takes foreign names for \
                 listed ones",
-        remedy: "Compare Origin byte for byte with a list: no substrings, no patterns, no parsing; in nginx a `map \
-                 $http_origin $listed` of whole strings, in HAProxy `http-request deny unless { req.hdr(origin) -m str \
-                 -f origins }`",
+        remedy: EXACT,
         asvs: &["4.4.2"],
         cwe: &[1385, 20],
     },
@@ -194,9 +180,7 @@ pub(super) const RULES: &[Rule] = &[
         id: "OR20",
         must: "Control bytes and endless values are refused",
         means: "A check and a log that stop at different bytes see different origins; endless values hold memory",
-        remedy: "Compare Origin byte for byte with a list: no substrings, no patterns, no parsing; in nginx a `map \
-                 $http_origin $listed` of whole strings, in HAProxy `http-request deny unless { req.hdr(origin) -m str \
-                 -f origins }`, and refuse control bytes with 400",
+        remedy: "Compare Origin byte for byte with a list, and refuse control bytes with 400 and long values with 431",
         asvs: &["4.4.2", "2.2.1"],
         cwe: &[1385, 158],
     },
@@ -204,9 +188,7 @@ pub(super) const RULES: &[Rule] = &[
         id: "OR21",
         must: "The length of the list changes no verdict",
         means: "Lists that grow are compared by other means (CVE-2026-27588), and names that nobody listed are let in",
-        remedy: "Compare Origin byte for byte with a list: no substrings, no patterns, no parsing; in nginx a `map \
-                 $http_origin $listed` of whole strings, in HAProxy `http-request deny unless { req.hdr(origin) -m str \
-                 -f origins }`",
+        remedy: EXACT,
         asvs: &["4.4.2"],
         cwe: &[1385],
     },
@@ -240,9 +222,7 @@ pub(super) const RULES: &[Rule] = &[
         id: "OR25",
         must: "A cookie opens nothing for a foreign page, and not just any cookie opens anything",
         means: "A page on any site can open this socket as your user: his browser adds the cookie by itself",
-        remedy: "Compare Origin byte for byte with a list: no substrings, no patterns, no parsing; in nginx a `map \
-                 $http_origin $listed` of whole strings, in HAProxy `http-request deny unless { req.hdr(origin) -m str \
-                 -f origins }`; and ask for a token that pages must put there themselves",
+        remedy: "Compare Origin byte for byte with a list, and ask for a token that pages must put there themselves",
         asvs: &["4.4.2", "4.4.3", "3.5.1"],
         cwe: &[1385, 352],
     },
