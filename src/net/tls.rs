@@ -10,7 +10,7 @@ mod records;
 mod server;
 mod stream;
 
-pub use client::{BackendTlsError, ClientTls};
+pub use client::{BackendTlsError, ClientTls, authorities};
 pub use server::{ServerTls, TlsError};
 pub use stream::{BackendStream, ClientStream, Stream, TlsStream};
 

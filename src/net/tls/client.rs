@@ -37,13 +37,7 @@ impl ClientTls {
     /// # Errors
     /// [`TlsSetupError::Authorities`] for PEM that cannot be read; [`TlsSetupError::NoAuthority`] if there is none.
     pub fn new(authorities_pem: Option<&[u8]>) -> Result<Self, TlsSetupError> {
-        let roots = match authorities_pem {
-            Some(pem) => named_authorities(pem)?,
-            None => system_authorities(),
-        };
-        if roots.is_empty() {
-            return Err(TlsSetupError::NoAuthority);
-        }
+        let roots = authorities(authorities_pem)?;
         let mut client = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
@@ -77,6 +71,18 @@ impl fmt::Debug for ClientTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientTls").finish_non_exhaustive()
     }
+}
+
+/// The authorities in this PEM and no others, or the system's where there is none.
+///
+/// # Errors
+/// [`TlsSetupError::Authorities`] for PEM that cannot be read; [`TlsSetupError::NoAuthority`] if there is none.
+pub fn authorities(pem: Option<&[u8]>) -> Result<RootCertStore, TlsSetupError> {
+    let roots = match pem {
+        Some(pem) => named_authorities(pem)?,
+        None => system_authorities(),
+    };
+    if roots.is_empty() { Err(TlsSetupError::NoAuthority) } else { Ok(roots) }
 }
 
 fn named_authorities(pem: &[u8]) -> Result<RootCertStore, TlsSetupError> {
