@@ -153,6 +153,7 @@ impl Target {
             policy: None,
             signing: None,
             process: None,
+            log: None,
             browser: None,
         }
     }

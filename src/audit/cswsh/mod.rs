@@ -19,12 +19,16 @@ mod rules;
 mod standins;
 mod variants;
 
+pub mod browser;
+
 /// What the cases stand for.
 pub const RULES: &[Rule] = rules::RULES;
 
 /// A probe of this suite's own kind.
 #[derive(Debug)]
 pub enum Probe {
+    /// A page in a real browser.
+    Browser(browser::Page),
     /// What a refusal says to the page that is refused.
     Refusal(Invitation),
 }
@@ -55,6 +59,7 @@ pub fn cases(exam: &mut Exam) -> Vec<Case> {
         cases.push(refused(exam, id, name, attempts));
     }
     cases.extend(standins::cases(exam));
+    cases.extend(browser::cases(exam));
     for (name, invitation) in [
         ("a refusal that other pages may read", Invitation::Cors),
         ("a refusal that says what was asked for", Invitation::Reflection),
@@ -68,6 +73,7 @@ pub fn cases(exam: &mut Exam) -> Vec<Case> {
 pub async fn judge(probe: &Probe, exam: &mut Exam) -> Verdict {
     match probe {
         Probe::Refusal(invitation) => standins::refusal(*invitation, exam).await,
+        Probe::Browser(page) => browser::judge(*page, exam).await,
     }
 }
 

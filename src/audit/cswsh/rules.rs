@@ -235,6 +235,15 @@ pub(super) const RULES: &[Rule] = &[
         cwe: &[1385, 942],
     },
     Rule {
+        id: "OR27",
+        must: "In a real browser the pages of listed origins open the socket, and the pages of other sites do not.",
+        means: "A page on any site, once your user looks at it, opens this socket as your user and reads and writes there.",
+        remedy: "Compare the Origin of every handshake with a list, whole, before anything else counts; take no cookie alone \
+                 for a credential.",
+        asvs: &["4.4.2", "3.5.1"],
+        cwe: &[346, 1385],
+    },
+    Rule {
         id: "OR28",
         must: "A refusal invites nobody: no CORS, nothing of what was asked for",
         means: "Pages of other sites read what a refusal says, or have their own words sent back by your name",

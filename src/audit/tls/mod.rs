@@ -1,7 +1,7 @@
 //! Versions, names and protocols of TLS, as far as they can be seen from outside.
 //!
-//! What no library offers is made by hand ([`hello`]) and read by hand ([`reply`]); what needs keys is done with rustls
-//! on terms of its own ([`client`]). Absent is a client that renegotiates: that needs the keys of TLS 1.2, and no library
+//! What no library offers is made by hand (`hello`) and read by hand (`reply`); what needs keys is done with rustls
+//! on terms of its own (`client`). Absent is a client that renegotiates: that needs the keys of TLS 1.2, and no library
 //! here does it. Connections that say nothing, and floods of handshakes, are the floods' suite.
 
 use super::rule::Rule;

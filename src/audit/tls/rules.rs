@@ -1,18 +1,8 @@
-//! What the cases of TLS stand for.
+//! What the cases of TLS stand for. HS16 and HS21 have their rules with the opening handshake.
 
 use crate::audit::rule::Rule;
 
 pub(super) const RULES: &[Rule] = &[
-    Rule {
-        id: "HS21",
-        must: "The socket is reached over TLS alone; plain HTTP on the port of TLS gets a refusal at most, never a redirect.",
-        means: "Whoever stands on the way (a café's network, a provider) reads every message and the credential, and \
-                writes messages of his own.",
-        remedy: "Serve wss:// alone and refuse plain HTTP on the port of TLS with 400 or not at all. A redirect comes \
-                 too late: the credential was sent before it.",
-        asvs: &["4.1.2", "4.4.1", "12.2.1"],
-        cwe: &[319],
-    },
     Rule {
         id: "TL03",
         must: "A ClientHello works however it is cut into records and segments.",

@@ -84,8 +84,8 @@ struct Beside {
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
     /// Open pages in headless Chromium, found on PATH or at this place
-    #[arg(long, value_name = "PROGRAM", num_args = 0..=1, default_missing_value = "chromium")]
-    browser: Option<PathBuf>,
+    #[arg(long, value_name = "PROGRAM", num_args = 0..=1, require_equals = true)]
+    browser: Option<Option<PathBuf>>,
     /// Flood a target that is neither on this machine nor in a private network: say so only of your own
     #[arg(long)]
     target_is_mine: bool,

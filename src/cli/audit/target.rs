@@ -11,6 +11,7 @@ use super::super::{environment, file};
 use super::signing;
 use super::{AuditArgs, from_policy};
 use crate::audit::Target;
+use crate::audit::cswsh::browser::find_chromium;
 use crate::audit::target::{Credential, Signing, Tls};
 use crate::net::tls::ClientTls;
 use crate::policy::credential::Carrier;
@@ -148,7 +149,7 @@ pub(super) async fn describe(args: &AuditArgs, now: UnixSeconds) -> Result<Descr
         signing,
         process: args.beside.pid,
         log: args.beside.log.clone(),
-        browser: args.beside.browser.clone(),
+        browser: args.beside.browser.as_ref().map(|asked| find_chromium(asked.as_deref())).transpose()?,
     };
     Ok(Described { target, dangers: known.map(|known| known.dangers).unwrap_or_default() })
 }
