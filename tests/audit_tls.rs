@@ -41,8 +41,8 @@ async fn without_tls_there_is_nothing_to_try_but_that() {
     cases::held("HS21", "a socket without TLS that is not this machine's own falls");
 }
 
-/// Answers every hello that offers no TLS 1.3 as it is asked, swallows what has no end, sends plain HTTP elsewhere, and
-/// gives the rest to the house.
+/// Answers every hello that offers no TLS 1.3 as it is asked, hangs up on one in short records, swallows what has no end,
+/// sends plain HTTP elsewhere, and gives the rest to the house.
 async fn liar(house: SocketAddr) -> (SocketAddr, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -66,7 +66,7 @@ async fn lie(mut client: TcpStream, house: SocketAddr) -> std::io::Result<()> {
         [0x80, ..] => client.write_all(&[0x80, 11, 4, 0, 1, 0, 2, 0, 0, 0, 0, 0, 0]).await,
         [22, 3, 1, 0, 0, ..] => swallow(client).await,
         [22, 3, 1, _, _, 1, 0xff, 0xff, 0xff, ..] => swallow(client).await,
-        [22, _, _, _, _, 1, ..] if count < 100 => Ok(()),
+        [22, _, _, 0, 0..64, 1, ..] => Ok(()),
         [22, _, _, _, _, 1, _, _, _, high, low, rest @ ..] if !first.windows(7).any(|seven| seven == VERSIONS) => {
             let Some([suite_high, suite_low]) = rest.get(35..37) else { return Ok(()) };
             let compression = rest.windows(3).any(|three| three == [2, 1, 0]).into();

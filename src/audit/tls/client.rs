@@ -12,8 +12,9 @@ use rustls::{AlertDescription, ClientConfig, ClientConnection, DigitallySignedSt
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use crate::audit::Exam;
 use crate::audit::answer::Answer;
 use crate::audit::target::Target;
 use crate::audit::wire::{End, Heard, Wire};
@@ -21,6 +22,12 @@ use crate::net::tls::authorities;
 
 /// For TCP and TLS together.
 const SHAKE_DEADLINE: Duration = Duration::from_secs(15);
+
+/// How often a connection that is dropped is tried again.
+const DROPS: u32 = 2;
+
+/// Seconds that a busy target is waited for, time after time.
+const BUSY: [u64; 5] = [1, 2, 4, 8, 16];
 
 /// The most plaintext that is kept.
 const KEPT_BYTES: usize = 1 << 20;
@@ -99,12 +106,55 @@ pub(super) struct Client {
 }
 
 impl Client {
+    /// Asks with this handshake on a connection of its own. A target that says that it is busy is asked again.
+    ///
+    /// # Errors
+    /// See [`NoTls`]; [`NoTls::Unable`] where there is TLS, and no answer.
+    pub(super) async fn asked(
+        exam: &Exam,
+        terms: &Arc<ClientConfig>,
+        name: &str,
+        piece: usize,
+        request: &[u8],
+    ) -> Result<(Self, Answer), NoTls> {
+        for pause in BUSY {
+            let mut client = Self::open(&exam.target, terms, name, piece, b"").await?;
+            client.send(request).await;
+            match client.answer(exam.patience.answer).await {
+                Heard::This(answer) if answer.is_busy() => sleep(Duration::from_secs(pause)).await,
+                Heard::This(answer) => return Ok((client, answer)),
+                Heard::End(_) => return Err(NoTls::Unable(String::from("closed without an answer"))),
+                Heard::Silence => return Err(NoTls::Unable(String::from("no answer"))),
+                Heard::Garbled(why) => return Err(NoTls::Unable(why)),
+            }
+        }
+        Err(NoTls::Unable(String::from("it is busy")))
+    }
+
     /// Shakes hands with the target under this name; with `early`, these bytes go out as early data where that is
-    /// allowed. The hello goes out `piece` bytes at a time.
+    /// allowed. The hello goes out `piece` bytes at a time. A connection that is dropped is tried again: a rate of
+    /// connections may have caused it.
     ///
     /// # Errors
     /// See [`NoTls`].
     pub(super) async fn open(
+        target: &Target,
+        terms: &Arc<ClientConfig>,
+        name: &str,
+        piece: usize,
+        early: &[u8],
+    ) -> Result<Self, NoTls> {
+        let mut drops = 0;
+        loop {
+            match Self::open_once(target, terms, name, piece, early).await {
+                Err(NoTls::Ended(_)) if drops < DROPS => drops += 1,
+                opened => return opened,
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    async fn open_once(
         target: &Target,
         terms: &Arc<ClientConfig>,
         name: &str,

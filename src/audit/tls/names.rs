@@ -8,7 +8,6 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use super::client::{Client, NoTls, Trust, terms};
 use super::reply::version_name;
 use crate::audit::finding::Exchange;
-use crate::audit::wire::Heard;
 use crate::audit::{Exam, Outcome, Verdict};
 
 /// A name that nobody has (RFC 6761 section 6.4).
@@ -77,24 +76,25 @@ pub(super) async fn another_host(exam: &mut Exam) -> Verdict {
         let why = "the certificate has no second name under which TLS could be asked for";
         return Verdict::new(Outcome::NotApplicable, why);
     };
-    let mut client = match shaken(exam, Trust::Vouched, other).await {
-        Ok(client) => client,
-        Err(no) => return Verdict::held(format!("{other} gets no TLS: {}", no.told())),
+    let terms = match terms(&exam.target, Trust::Vouched) {
+        Ok(terms) => Arc::new(terms),
+        Err(why) => return Verdict::undecided(why),
     };
     let request = exam.good().bytes();
-    client.send(&request).await;
-    let what = format!("TLS for {other}, Host {}", exam.target.authority);
-    let (verdict, received) = match client.answer(exam.patience.answer).await {
-        Heard::This(answer) if answer.is_switching() => {
-            (Verdict::fell(format!("{what}: the socket opened")), exam.shown(&answer.head))
+    let answer = match Client::asked(exam, &terms, other, usize::MAX, &request).await {
+        Ok((_, answer)) => answer,
+        Err(no @ (NoTls::Alert(_) | NoTls::Ended(_))) => {
+            return Verdict::held(format!("{other} gets no TLS: {}", no.told()));
         }
-        Heard::This(answer) if answer.is_refusal() && !answer.is_busy() => {
-            (Verdict::held(format!("{what}: {}", answer.status)), exam.shown(&answer.head))
-        }
-        Heard::This(answer) => (Verdict::undecided(format!("{what}: {}", answer.status)), exam.shown(&answer.head)),
-        _ => (Verdict::undecided(format!("{what}: no answer")), String::from("no answer")),
+        Err(no) => return Verdict::undecided(format!("TLS for {other}: {}", no.told())),
     };
-    verdict.with(Exchange { sent: exam.shown(&request), received })
+    let what = format!("TLS for {other}, Host {}: {}", exam.target.authority, answer.status);
+    let verdict = match answer {
+        _ if answer.is_switching() => Verdict::fell(format!("{what}, the socket opened")),
+        _ if answer.is_refusal() => Verdict::held(what),
+        _ => Verdict::undecided(what),
+    };
+    verdict.with(Exchange { sent: exam.shown(&request), received: exam.shown(&answer.head) })
 }
 
 /// Tells what TLS is spoken; that it is spoken at all is the property.

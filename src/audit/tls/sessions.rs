@@ -39,17 +39,13 @@ pub(super) async fn pieces(exam: &mut Exam) -> Judged {
     for (what, record, segment) in PIECES {
         let mut terms = vouched(exam)?;
         terms.max_fragment_size = record;
-        let request = exam.good();
-        let opened = Client::open(&exam.target, &Arc::new(terms), &exam.target.name, segment, b"").await;
-        let mut client = match opened {
-            Ok(client) => client,
+        let request = exam.good().bytes();
+        let client = match Client::asked(exam, &Arc::new(terms), &exam.target.name, segment, &request).await {
+            Ok((client, answer)) if answer.is_switching() => client,
+            Ok((_, answer)) => return Err(Verdict::undecided(format!("a hello {what}: {}", answer.status))),
             Err(no @ NoTls::Unable(_)) => return Err(Verdict::undecided(no.told())),
             Err(no) => return Ok(Verdict::fell(format!("a hello {what}: {}", no.told()))),
         };
-        let answer = answered(exam, &mut client, &request).await?;
-        if !answer.is_switching() {
-            return Err(Verdict::undecided(format!("a hello {what}: {}", answer.status)));
-        }
         left(client).await;
     }
     Ok(Verdict::held(format!("a session opens behind each of {} cuttings", PIECES.len())))
@@ -117,10 +113,9 @@ pub(super) async fn resumption(exam: &mut Exam) -> Judged {
     };
     let terms = Arc::new(vouched(exam)?);
     left(session(exam, &terms).await?).await;
-    let mut client = opened(exam, &terms).await?;
+    let (client, answer) = asked(exam, &terms, &request).await?;
     let is_resumed = client.tls.handshake_kind() == Some(HandshakeKind::Resumed);
     let said = if is_resumed { "a session is resumed" } else { "no session is resumed" };
-    let answer = answered(exam, &mut client, &request).await?;
     let verdict = if answer.is_switching() {
         Verdict::fell(format!("{said}, and what must be refused comes in"))
     } else if answer.is_refusal() && !answer.is_busy() {
@@ -208,29 +203,18 @@ fn vouched(exam: &Exam) -> Result<ClientConfig, Verdict> {
     terms(&exam.target, Trust::Vouched).map_err(Verdict::undecided)
 }
 
-async fn opened(exam: &Exam, terms: &Arc<ClientConfig>) -> Result<Client, Verdict> {
-    let opened = Client::open(&exam.target, terms, &exam.target.name, usize::MAX, b"").await;
-    opened.map_err(|no| Verdict::undecided(no.told()))
-}
-
 async fn session(exam: &mut Exam, terms: &Arc<ClientConfig>) -> Result<Client, Verdict> {
     let request = exam.good();
-    let mut client = opened(exam, terms).await?;
-    let answer = answered(exam, &mut client, &request).await?;
+    let (client, answer) = asked(exam, terms, &request).await?;
     if answer.is_switching() {
         return Ok(client);
     }
     Err(Verdict::undecided(format!("{} for a good handshake", answer.status)))
 }
 
-async fn answered(exam: &Exam, client: &mut Client, request: &Request) -> Result<Answer, Verdict> {
-    client.send(&request.bytes()).await;
-    match client.answer(exam.patience.answer).await {
-        Heard::This(answer) => Ok(answer),
-        Heard::End(_) => Err(Verdict::undecided("closed without an answer")),
-        Heard::Silence => Err(Verdict::undecided("no answer")),
-        Heard::Garbled(why) => Err(Verdict::undecided(why)),
-    }
+async fn asked(exam: &Exam, terms: &Arc<ClientConfig>, request: &Request) -> Result<(Client, Answer), Verdict> {
+    let asked = Client::asked(exam, terms, &exam.target.name, usize::MAX, &request.bytes()).await;
+    asked.map_err(|no| Verdict::undecided(no.told()))
 }
 
 /// Ends a session in order and hears the server out: its tickets come first.
