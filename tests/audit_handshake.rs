@@ -28,7 +28,6 @@ const WITHOUT_A_GATEWAY: [&str; 13] = [
     "BE03 an end before the 101",
     "BE03 an end behind the 101",
     "HS20 a whole 101",
-    "HS21 HTTP where TLS is spoken",
     "TL17 a refusal that keeps browsers with TLS",
     "TL17 the software and its version",
     "H102 a refused connection that stays",

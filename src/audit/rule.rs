@@ -30,3 +30,31 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
         .into_iter()
         .flatten()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::audit::{Exam, Patience, Suite, Target, cases};
+    use crate::policy::credential::Carrier;
+
+    #[test]
+    fn every_case_has_its_name_and_its_id_one_rule() {
+        let ids: Vec<&str> = rules().map(|rule| rule.id).collect();
+        let ruled: BTreeSet<&str> = ids.iter().copied().collect();
+        let twice = |id: &&&str| ids.iter().filter(|other| other == id).count() > 1;
+        assert_eq!(ids.iter().filter(twice).collect::<Vec<_>>(), Vec::<&&str>::new(), "one rule for an id");
+
+        let target = Target::for_tests(&["https://app.test", "https://*.pages.test"], Some(Carrier::Authorization));
+        let mut exam = Exam::new(target, None, Patience::default());
+        let mut used = BTreeSet::new();
+        for suite in Suite::ALL {
+            let cases = cases(suite, &mut exam);
+            let names: BTreeSet<(&str, &str)> = cases.iter().map(|case| (case.id, case.name)).collect();
+            assert_eq!(names.len(), cases.len(), "{suite}: id and name are unique");
+            used.extend(cases.iter().map(|case| case.id));
+        }
+        assert_eq!(used, ruled, "every rule has its case, and every case its rule");
+    }
+}

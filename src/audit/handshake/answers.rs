@@ -17,8 +17,6 @@ use crate::audit::{Exam, Outcome};
 pub enum Look {
     /// Whether the 101 is whole and nothing else.
     Whole,
-    /// What HTTP gets where TLS is spoken.
-    Cleartext,
     /// What a PROXY header of a stranger does, in this version of it.
     ProxyHeader(ProxyVersion),
     /// Whether a refusal tells a browser to stay with TLS.
@@ -57,7 +55,6 @@ pub(super) fn cases(exam: &Exam) -> Vec<Case> {
     let case = |id, name, look| Case { id, name, probe: own(Probe::Answer(look)) };
     vec![
         case("HS20", "a whole 101", Look::Whole),
-        Case { id: "HS21", name: "HTTP where TLS is spoken", probe: over_tls(Look::Cleartext) },
         case("ID05", "a PROXY line of a stranger", Look::ProxyHeader(ProxyVersion::One)),
         case("ID05", "a binary PROXY header of a stranger", Look::ProxyHeader(ProxyVersion::Two)),
         Case { id: "TL17", name: "a refusal that keeps browsers with TLS", probe: over_tls(Look::TransportSecurity) },
@@ -74,7 +71,6 @@ pub(super) fn cases(exam: &Exam) -> Vec<Case> {
 pub(super) async fn judge(look: &Look, exam: &mut Exam) -> Verdict {
     match look {
         Look::Whole => whole(exam).await,
-        Look::Cleartext => cleartext(exam).await,
         Look::ProxyHeader(version) => proxy_header(*version, exam).await,
         Look::TransportSecurity => refusal_says(exam, stays_with_tls).await,
         Look::Software => refusal_says(exam, names_no_version).await,
@@ -131,29 +127,6 @@ fn flaw(request: &Request, answer: &Answer) -> Option<String> {
     } else {
         None
     }
-}
-
-async fn cleartext(exam: &mut Exam) -> Verdict {
-    let bytes = exam.good().bytes();
-    let mark = exam.canary.as_ref().map(|canary| canary.mark());
-    let tcp = match Wire::tcp(&exam.target, None).await {
-        Ok(tcp) => tcp,
-        Err(error) => return Verdict::undecided(format!("no connection: {error}")),
-    };
-    let asked = on_wire(exam, Wire::plain(tcp), &bytes).await;
-    let told = exam.told(&asked);
-    let reached = reached(exam, mark).await;
-    let verdict = match &asked {
-        _ if reached => Verdict::fell(format!("{told}: a handshake without TLS reached the backend")),
-        Asked::Answered(answer, _) if answer.is_switching() => Verdict::fell("the socket opens without TLS"),
-        Asked::Answered(answer, _) if (300..400).contains(&answer.status) => {
-            Verdict::fell(format!("{told}: whoever forgets TLS is redirected, and does not notice"))
-        }
-        Asked::Silent => Verdict::undecided(told),
-        // An alert is no HTTP, and an end without a word is as good.
-        _ => Verdict::held(told),
-    };
-    verdict.with(exam.exchange(&bytes, &asked))
 }
 
 async fn proxy_header(version: ProxyVersion, exam: &mut Exam) -> Verdict {

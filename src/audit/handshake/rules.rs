@@ -185,15 +185,6 @@ pub(super) const RULES: &[Rule] = &[
         cwe: &[444],
     },
     Rule {
-        id: "HS21",
-        must: "Where TLS is spoken, nothing opens without it, and nobody is redirected",
-        means: "Whoever forgets the s in wss sends his token in the clear, and a redirect hides that from him",
-        remedy: "Refuse plain HTTP on the port of TLS without a redirect (nginx does so by itself, with 400), and \
-                 offer no port without TLS",
-        asvs: &["4.4.1", "4.1.2", "12.2.1"],
-        cwe: &[319],
-    },
-    Rule {
         id: "ID01",
         must: "What a client says of its user, its certificate and its way in does not reach the backend",
         means: "Anybody signs in as anybody: a service that trusts `X-User-Id` from its gateway gets it from the \

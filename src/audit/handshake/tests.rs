@@ -1,8 +1,6 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::*;
-use crate::audit::{Patience, Target};
-use crate::policy::credential::Carrier;
 
 fn rows() -> Vec<&'static Row> {
     [heads::ROWS, paths::ROWS, messages::ROWS, messages::NOISE, messages::COSTLY].into_iter().flatten().collect()
@@ -38,18 +36,4 @@ fn a_path_is_changed_before_its_query() {
             assert!(*id == "HS17" || contains(&target, b"?token=secret"), "{name}, {what}: {target:?}");
         }
     }
-}
-
-#[test]
-fn every_case_has_its_name_and_its_id_its_rule() {
-    let rules: Vec<&str> = RULES.iter().chain(HTTP_RULES).map(|rule| rule.id).collect();
-    let different: BTreeSet<&str> = rules.iter().copied().collect();
-    assert_eq!(rules.len(), different.len(), "one rule for an id");
-    let target = Target::for_tests(&["https://app.test"], Some(Carrier::Authorization));
-    let mut exam = Exam::new(target, None, Patience::default());
-    let cases = cases(&mut exam);
-    let names: BTreeSet<(&str, &str)> = cases.iter().map(|case| (case.id, case.name)).collect();
-    assert_eq!(names.len(), cases.len(), "id and name are unique");
-    let used: BTreeSet<&str> = cases.iter().map(|case| case.id).collect();
-    assert_eq!(used, different, "every rule has its case, and every case its rule");
 }

@@ -1,8 +1,17 @@
-//! What the cases of TLS stand for. HS16 and HS21 have their rules with the opening handshake.
+//! What the cases of TLS stand for. HS16 has its rule with the opening handshake.
 
 use crate::audit::rule::Rule;
 
 pub(super) const RULES: &[Rule] = &[
+    Rule {
+        id: "HS21",
+        must: "Where TLS is spoken, nothing opens without it, and nobody is redirected",
+        means: "Whoever forgets the s in wss sends his token in the clear, and a redirect hides that from him",
+        remedy: "Refuse plain HTTP on the port of TLS without a redirect (nginx does so by itself, with 400), and \
+                 offer no port without TLS",
+        asvs: &["4.4.1", "4.1.2", "12.2.1"],
+        cwe: &[319],
+    },
     Rule {
         id: "TL03",
         must: "A ClientHello works however it is cut into records and segments.",
