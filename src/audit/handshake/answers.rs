@@ -82,9 +82,10 @@ pub(super) async fn judge(look: &Look, exam: &mut Exam) -> Verdict {
     }
 }
 
-/// A handshake that every server refuses.
+/// A handshake that every server refuses, for one reason or another.
 fn refused(exam: &mut Exam) -> Request {
-    exam.good().with("Sec-WebSocket-Version", "1337").with("Upgrade", "nothing")
+    let request = exam.good().with("Origin", "https://evil.invalid");
+    request.with("Sec-WebSocket-Version", "1337").with("Upgrade", "nothing")
 }
 
 async fn whole(exam: &mut Exam) -> Verdict {

@@ -232,7 +232,9 @@ async fn one(foreign: &Foreign, plain: &[String], exam: &Exam) -> Verdict {
             }
             let said = match trace {
                 Trace::Gap => format!("{what}: the socket opened, and nothing was missing at the backend"),
-                Trace::Mark | Trace::Injected => format!("the socket opened, and the backend saw nothing of {what}"),
+                Trace::Mark | Trace::Injected => {
+                    format!("{what}: the socket opened, and the backend saw nothing of it")
+                }
             };
             Verdict::held(said).with(exchange)
         }
