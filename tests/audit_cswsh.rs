@@ -22,9 +22,11 @@ async fn with_list() -> Examined {
     examined
 }
 
+/// What came out like this, less what needs a browser.
 fn that(findings: &[Finding], is: impl Fn(Outcome) -> bool) -> Vec<String> {
     let told = |finding: &Finding| format!("{} {}", finding.id, finding.name);
-    findings.iter().filter(|finding| is(finding.outcome())).map(told).collect()
+    let tried = findings.iter().filter(|finding| !finding.name.starts_with("in a browser"));
+    tried.filter(|finding| is(finding.outcome())).map(told).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
