@@ -205,8 +205,9 @@ impl Session {
             return Some(Stop::Violation(Cause::ByteRate));
         }
         party.limits.take_bytes(grammar.rules, length);
-        step.extend(party.policer.release(), taken);
-        let finished = party.policer.begin(header, grammar);
+        let kept = self.release(from);
+        step.extend(kept, taken);
+        let finished = self.party_mut(from).policer.begin(header, grammar);
         if header.opcode != Opcode::Continuation {
             self.last_message = now;
         }
@@ -232,7 +233,7 @@ impl Session {
             return Some(Stop::Violation(Cause::ByteRate));
         }
         party.limits.take_bytes(grammar.rules, length);
-        let kept = party.policer.release();
+        let kept = self.release(grammar.side);
         match content {
             Control::PassOn => step.extend(kept, taken),
             Control::Close(code) => {
@@ -246,6 +247,15 @@ impl Session {
             }
         }
         None
+    }
+
+    /// What was kept of a header or control frame that is whole by now; the next has a deadline of its own.
+    fn release(&mut self, from: Side) -> ShortFrame {
+        let kept = self.party_mut(from).policer.release();
+        if !kept.is_empty() {
+            self.deadlines.clear(Timer::PartialHeader(from));
+        }
+        kept
     }
 
     fn note_finished(&mut self, from: Side, finished: Finished, now: Tick) {

@@ -126,6 +126,16 @@ fn what_is_begun_must_be_finished() {
         assert_eq!(rig.cause(), Some((Cause::PartialHeader, By::Client)), "FR17");
         assert_eq!(rig.close_code(Side::Client), Some(1008), "FR17");
     }
+    // FR17: what is finished in time takes nothing from what the same bytes begin; its twin is not finished.
+    let ping = frame(Side::Client, PING, b"abc");
+    for (bytes, cause) in [([&ping[8..], &ping[..8]].concat(), None), (ping[8..8].to_vec(), Some(Cause::PartialHeader))]
+    {
+        let mut rig = Rig::new(SessionRules::default());
+        rig.feed(Side::Client, &ping[..8]).wait(9 * SECOND).feed(Side::Client, &bytes).wait(2 * SECOND);
+        assert_eq!(rig.session.cause.map(|(cause, _)| cause), cause, "FR17 {bytes:?}");
+        rig.wait(8 * SECOND);
+        assert_eq!(rig.cause(), Some((Cause::PartialHeader, By::Client)), "FR17 {bytes:?}");
+    }
     // FR17: a long frame that trickles; its twin keeps the pace.
     for (bytes_a_second, cause) in [(1_000, Some(Cause::SlowFrame)), (1_024, None)] {
         let mut rules = SessionRules::default();
