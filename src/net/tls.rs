@@ -6,7 +6,7 @@
 
 mod client;
 mod handshake;
-mod records;
+pub mod records;
 mod server;
 mod stream;
 

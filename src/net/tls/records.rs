@@ -9,14 +9,14 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptErr
 use rustls::{CommonState, Error, ProtocolVersion};
 
 /// The longest record: its header and TLS 1.2's allowance for expansion (RFC 5246 section 6.2.3).
-pub(super) const RECORD_BYTES: usize = 5 + (16 << 10) + 2048;
+pub const RECORD_BYTES: usize = 5 + (16 << 10) + 2048;
 
 /// The most of a handshake that waits for its rest: rustls takes no message above 64 KiB. Behind it, no message that is
 /// longer than a record is waited for.
 const HANDSHAKE_BYTES: usize = (64 << 10) + RECORD_BYTES;
 
 /// What encryption may add to [`Records::encrypt`]'s input: a header, a type and a tag for each 16 KiB, and a key update.
-pub(super) const EXPANSION: usize = 1024;
+pub const EXPANSION: usize = 1024;
 
 /// One end of a connection: what rustls' client and server have in common, and no trait for.
 pub trait Endpoint {
@@ -55,34 +55,35 @@ impl Endpoint for UnbufferedClientConnection {
 }
 
 /// A connection's keys, and the incomplete record that waits for its rest.
-pub(super) struct Records<E> {
+pub struct Records<E> {
     endpoint: E,
     incomplete: Vec<u8>,
     peer_closed: bool,
 }
 
 impl<E: Endpoint> Records<E> {
-    pub(super) fn new(endpoint: E) -> Self {
+    /// A connection at its beginning.
+    pub fn new(endpoint: E) -> Self {
         Self { endpoint, incomplete: Vec::new(), peer_closed: false }
     }
 
     /// What stands in front of the bytes that are received next.
-    pub(super) fn incomplete(&self) -> &[u8] {
+    pub fn incomplete(&self) -> &[u8] {
         &self.incomplete
     }
 
     /// Whether the peer said that nothing follows (close_notify, RFC 8446 section 6.1).
-    pub(super) fn peer_closed(&self) -> bool {
+    pub fn peer_closed(&self) -> bool {
         self.peer_closed
     }
 
     /// Whether the handshake is under way.
-    pub(super) fn is_handshaking(&self) -> bool {
+    pub fn is_handshaking(&self) -> bool {
         self.endpoint.state().is_handshaking()
     }
 
     /// The version that the handshake agreed on.
-    pub(super) fn version(&self) -> Option<ProtocolVersion> {
+    pub fn version(&self) -> Option<ProtocolVersion> {
         self.endpoint.state().protocol_version()
     }
 
@@ -90,7 +91,7 @@ impl<E: Endpoint> Records<E> {
     ///
     /// # Errors
     /// Where more would wait than a handshake may hold.
-    pub(super) fn put_off(&mut self, received: &[u8]) -> Result<(), Error> {
+    pub fn put_off(&mut self, received: &[u8]) -> Result<(), Error> {
         self.incomplete.extend_from_slice(received);
         self.bound(HANDSHAKE_BYTES)
     }
@@ -99,7 +100,7 @@ impl<E: Endpoint> Records<E> {
     ///
     /// # Errors
     /// As [`Self::receive`].
-    pub(super) fn resume(&mut self, plaintext: impl FnMut(&[u8]), answer: &mut Vec<u8>) -> Result<(), Error> {
+    pub fn resume(&mut self, plaintext: impl FnMut(&[u8]), answer: &mut Vec<u8>) -> Result<(), Error> {
         let mut received = std::mem::take(&mut self.incomplete);
         let discarded = self.process(&mut received, plaintext, answer)?;
         received.drain(..discarded.min(received.len()));
@@ -114,7 +115,7 @@ impl<E: Endpoint> Records<E> {
     ///
     /// # Errors
     /// rustls', after which nothing is to be received or encrypted any more; and for what waits for more than a record.
-    pub(super) fn receive(
+    pub fn receive(
         &mut self,
         received: &mut [u8],
         plaintext: impl FnMut(&[u8]),
@@ -197,7 +198,7 @@ impl<E: Endpoint> Records<E> {
     ///
     /// # Errors
     /// Where the connection may send nothing, or its keys are used up (RFC 8446 section 5.5).
-    pub(super) fn encrypt(&mut self, plaintext: &[u8], out: &mut [u8]) -> Result<usize, Error> {
+    pub fn encrypt(&mut self, plaintext: &[u8], out: &mut [u8]) -> Result<usize, Error> {
         self.write(out, |traffic, out| traffic.encrypt(plaintext, out))
     }
 
@@ -205,7 +206,7 @@ impl<E: Endpoint> Records<E> {
     ///
     /// # Errors
     /// As [`Self::encrypt`].
-    pub(super) fn close(&mut self, out: &mut [u8]) -> Result<usize, Error> {
+    pub fn close(&mut self, out: &mut [u8]) -> Result<usize, Error> {
         self.write(out, |traffic, out| traffic.queue_close_notify(out))
     }
 
