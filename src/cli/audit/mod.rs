@@ -151,8 +151,6 @@ impl Chosen {
 /// How much the floods are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Floods {
-    /// Seconds each
-    Quick,
     /// Five minutes in all, where silence is ended soon
     Default,
     /// As much as descriptors and patience allow
@@ -162,7 +160,6 @@ enum Floods {
 impl From<Floods> for Bounds {
     fn from(floods: Floods) -> Self {
         match floods {
-            Floods::Quick => Self::quick(),
             Floods::Default => Self::default(),
             Floods::Long => Self::long(),
         }
