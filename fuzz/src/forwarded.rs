@@ -89,9 +89,11 @@ fn naive_v1(sent: &[u8]) -> Option<(IpAddr, usize)> {
     }
     let words: Vec<&str> = line.split(' ').collect();
     let address = match words[..] {
-        ["PROXY", "UNKNOWN", ..] => PEER,
+        // What stands behind it is to be ignored; of more words than a header can have, ppp thinks the worst.
+        ["PROXY", "UNKNOWN", ref rest @ ..] if rest.len() <= 4 || rest[..4].contains(&"\n") => PEER,
         ["PROXY", family @ ("TCP4" | "TCP6"), source, destination, from, to] => {
-            let is_port = |port: &str| port.parse::<u16>().is_ok_and(|number| number.to_string() == port);
+            // Ports are not used: that ppp reads `+443` does no harm.
+            let is_port = |port: &str| port == "0" || (!port.starts_with('0') && port.parse::<u16>().is_ok());
             let [source, destination] = [source, destination].map(|text| text.parse::<IpAddr>().ok());
             let of_family = |address: &IpAddr| address.is_ipv4() == (family == "TCP4");
             destination.filter(|address| of_family(address) && is_port(from) && is_port(to))?;

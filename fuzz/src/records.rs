@@ -19,6 +19,9 @@ use super::certificates::Authority;
 
 /// The longest handshake message, and a record.
 const HANDSHAKE_BYTES: usize = (64 << 10) + RECORD_BYTES;
+/// What is written of either end, about: theirs may come byte by byte.
+const MOST_OF_THEIRS: usize = 16 << 10;
+const MOST_OF_OURS: usize = 256 << 10;
 /// New keys that rustls lets a peer ask for.
 const REFRESHES: u32 = 32;
 /// Small records, so that many come in few bytes.
@@ -150,12 +153,14 @@ impl<E: Endpoint> Wire<E> {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::TheyWrite(count) if !self.they_closed => {
+            Event::TheyWrite(count) if !self.they_closed && self.they_wrote.len() < MOST_OF_THEIRS => {
                 let text = words(self.they_wrote.len(), count);
                 self.theirs.writer().write_all(&text).expect("it is kept");
                 self.they_wrote.extend(text);
             }
-            Event::WeWrite(count) if !self.we_closed && !self.ours.is_handshaking() => {
+            Event::WeWrite(count)
+                if !self.we_closed && !self.ours.is_handshaking() && self.we_wrote.len() < MOST_OF_OURS =>
+            {
                 let text = words(self.we_wrote.len(), count);
                 let mut out = vec![0; count + EXPANSION];
                 let length = self.ours.encrypt(&text, &mut out).expect("there is room");
