@@ -22,7 +22,7 @@ pub(super) fn plot(course: &Course) -> Markup {
     html! {
         figure {
             figcaption { (course.name) " up to " (format!("{highest:.1} {}", course.unit)) " in " (format!("{last:.1} s")) }
-            svg viewBox=(format!("0 -2 {WIDTH} {}", HEIGHT + 4.0)) role="img" aria-label=(course.name) {
+            svg viewBox=(format!("0 -2 {WIDTH} {}", HEIGHT + 4.0)) preserveAspectRatio="none" role="img" aria-label=(course.name) {
                 polyline points=(points) {}
             }
         }
