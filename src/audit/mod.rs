@@ -91,9 +91,18 @@ pub trait Progress {
 /// Runs suites one after another and gives what they found.
 ///
 /// # Errors
-/// With a sentence where the good twin does not come in at all: then nothing can be proved.
+/// With a sentence where the good twin does not come in at all, or not through to the canary: then nothing can be proved.
 pub async fn run(suites: &[Suite], exam: &mut Exam, progress: &mut dyn Progress) -> Result<Vec<Finding>, String> {
+    let mark = exam.canary.as_ref().map(Canary::mark);
     exam.twin().await?;
+    if let (Some(canary), Some(mark)) = (&exam.canary, mark)
+        && canary.since(mark).await.is_empty()
+    {
+        let address = canary.address();
+        return Err(format!(
+            "a good handshake comes in, and the canary at {address} hears nothing: is it the backend?"
+        ));
+    }
     let mut findings = Vec::new();
     let mut twin = Ok(());
     for suite in suites {

@@ -127,6 +127,7 @@ fn with_cookie(exam: &Exam, request: Request) -> Request {
 fn refused(exam: &Exam, id: &'static str, name: &'static str, attempts: Vec<Attempt>) -> Case {
     let probe = match unclaimed(&exam.target) {
         Some(why) => super::Probe::NotApplicable(why.to_owned()),
+        None if exam.target.origin.is_none() && exam.target.listed.is_empty() => super::Probe::NotRun("--origin"),
         None if attempts.is_empty() => {
             super::Probe::NotApplicable(String::from("no listed origin gives a model for it"))
         }
@@ -140,8 +141,6 @@ fn unclaimed(target: &Target) -> Option<&'static str> {
     let any = target.policy.as_ref().is_some_and(|policy| policy.origin.allow.any);
     if any || target.listed.iter().any(|origin| origin == "*") {
         Some("the policy lets every origin in (danger_wildcard_origin)")
-    } else if target.origin.is_none() && target.listed.is_empty() {
-        Some("no origin is named that may open a socket there")
     } else {
         None
     }

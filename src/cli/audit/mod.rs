@@ -1,6 +1,6 @@
 //! `wsgate audit`: attacks a running endpoint, wsgate or not, and tells what stands and what falls.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ mod progress;
 mod signing;
 mod target;
 
-use progress::Told;
+use progress::{Place, Told};
 use target::Described;
 
 /// `wsgate audit`.
@@ -214,7 +214,7 @@ async fn examine(args: &AuditArgs, described: Described, out: &mut dyn Write) ->
     };
     let mut exam = Exam::new(target, canary, Patience::default());
     exam.bounds = args.beside.floods.into();
-    let mut told = Told::new(out, io::stderr().is_terminal());
+    let mut told = Told::new(out, Place::of(&io::stdout()), Place::of(&io::stderr()));
     told.heads(&card);
     card.findings = audit::run(suites, &mut exam, &mut told).await?;
     told.sums_up(&card);
@@ -222,12 +222,12 @@ async fn examine(args: &AuditArgs, described: Described, out: &mut dyn Write) ->
     Ok(exit_of(&card))
 }
 
-/// All that was tried held; something fell; or something could not be decided.
+/// Something fell; something was tried and all of it held; or nothing was tried, or not all could be decided.
 fn exit_of(card: &Scorecard) -> Exit {
-    match (card.count(Outcome::Fell), card.count(Outcome::Undecided)) {
-        (0, 0) => Exit::Well,
-        (0, _) => Exit::CouldNotRun,
-        _ => Exit::Findings,
+    match (card.count(Outcome::Fell), card.count(Outcome::Undecided), card.count(Outcome::Held)) {
+        (1.., ..) => Exit::Findings,
+        (0, 0, 1..) => Exit::Well,
+        _ => Exit::CouldNotRun,
     }
 }
 

@@ -1,11 +1,24 @@
 //! The findings as they come: a table with a bar below it on a terminal, plain lines in a pipe.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::audit::rule::rule;
 use crate::audit::{Case, Finding, Outcome, Progress, Scorecard, Suite};
+
+/// Where a stream leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Terminal,
+    Elsewhere,
+}
+
+impl Place {
+    pub(super) fn of(stream: &impl IsTerminal) -> Self {
+        if stream.is_terminal() { Self::Terminal } else { Self::Elsewhere }
+    }
+}
 
 /// Tells a run on `out`; the bar stands on standard error.
 pub(super) struct Told<'a> {
@@ -15,14 +28,15 @@ pub(super) struct Told<'a> {
 }
 
 impl<'a> Told<'a> {
-    /// With a bar and colours where a person looks on.
-    pub(super) fn new(out: &'a mut dyn Write, is_terminal: bool) -> Self {
-        let target = if is_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    /// With a bar where a person sees standard error, with colours where one sees `out`.
+    pub(super) fn new(out: &'a mut dyn Write, out_is: Place, err_is: Place) -> Self {
+        let target =
+            if err_is == Place::Terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(0), target);
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}") {
             bar.set_style(style);
         }
-        Self { out, bar, colour: is_terminal }
+        Self { out, bar, colour: out_is == Place::Terminal }
     }
 
     /// What is attacked, and what weakens it by its operator's word.
