@@ -13,7 +13,7 @@ use support::{Cases, Plan, cases, examined};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use wsgate::audit::{Outcome, Suite, tls};
+use wsgate::audit::{Outcome, Suite};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_strict_house_holds() {
@@ -123,13 +123,4 @@ async fn a_front_that_speaks_what_nobody_should_falls() {
     ];
     assert_eq!(fell, expected);
     cases::held("TL07", "a front that takes old versions and weak suites falls");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_case_of_tls_has_its_rule() {
-    let mut examined = examined(Plan::plain()).await;
-    let tried = wsgate::audit::cases(Suite::Tls, &mut examined.exam);
-    let ids: BTreeSet<_> = tried.iter().map(|case| case.id).filter(|id| id.starts_with("TL")).collect();
-    assert_eq!(ids, tls::RULES.iter().map(|rule| rule.id).collect());
-    assert_eq!(ids.len(), tls::RULES.len());
 }
