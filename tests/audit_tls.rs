@@ -36,7 +36,8 @@ async fn without_tls_there_is_nothing_to_try_but_that() {
     assert!(findings.iter().all(|finding| finding.outcome() == Outcome::NotApplicable), "{findings:#?}");
     examined.exam.target.address = SocketAddr::from(([192, 0, 2, 1], 80));
     let judged: Vec<_> = wsgate::audit::cases(Suite::Tls, &mut examined.exam);
-    let tried = judged.iter().filter(|case| matches!(case.probe, wsgate::audit::Probe::Tls(tls::Probe::Absent)));
+    let tried =
+        judged.iter().filter(|case| matches!(case.probe, wsgate::audit::Probe::Tls(wsgate::audit::tls::Probe::Absent)));
     assert_eq!(tried.map(|case| (case.id, case.name)).collect::<Vec<_>>(), [("HS21", "TLS at all")]);
     cases::held("HS21", "a socket without TLS that is not this machine's own falls");
 }
