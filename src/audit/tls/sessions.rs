@@ -101,7 +101,8 @@ pub(super) async fn early_data(exam: &mut Exam) -> Judged {
     Ok(verdict.with(Exchange { sent: exam.shown(&request), received }))
 }
 
-/// What is refused on a connection with a full handshake is refused on a resumed one.
+/// What is refused on a connection with a full handshake is refused on a resumed one. Where it comes in on both, nothing
+/// is told of resumption.
 pub(super) async fn resumption(exam: &mut Exam) -> Judged {
     let request = match (&exam.target.credential, &exam.target.origin) {
         (Some(_), _) => exam.anonymous(),
@@ -111,6 +112,11 @@ pub(super) async fn resumption(exam: &mut Exam) -> Judged {
             return Ok(Verdict::new(Outcome::NotApplicable, why));
         }
     };
+    let (_, unresumed) = asked(exam, &Arc::new(vouched(exam)?), &request).await?;
+    if unresumed.is_switching() {
+        let why = "what must be refused comes in on any connection: there is nothing to skip";
+        return Ok(Verdict::new(Outcome::NotApplicable, why));
+    }
     let terms = Arc::new(vouched(exam)?);
     left(session(exam, &terms).await?).await;
     let (client, answer) = asked(exam, &terms, &request).await?;
