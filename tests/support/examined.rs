@@ -14,7 +14,7 @@ use wsgate::secret::Secret;
 
 use super::cases;
 use super::house::{HOST, House, ORIGIN, Plan};
-use super::tokens::ISSUER;
+use super::tokens::{ISSUER, Signer};
 
 /// A house, and the examination of it.
 pub struct Examined {
@@ -41,10 +41,6 @@ fn target(house: &House) -> Target {
     let (config, _) = wsgate::config::load(&house.folder.path().join("gateway.toml"), &variable, now).unwrap();
     let authorities_pem = house.authority.pem().into_bytes();
     let client = ClientTls::new(Some(&authorities_pem)).unwrap();
-    let tokens = ["alice", "bob", "carol", "dave"];
-    let token = |subject: &&str| {
-        Secret::new(house.signer.token_with(|claims| drop(claims.insert("sub".into(), json!(subject)))))
-    };
     Target {
         url: format!("wss://{HOST}/chat"),
         address: house.address(),
@@ -54,22 +50,35 @@ fn target(house: &House) -> Target {
         path: String::from("/chat"),
         origin: Some(String::from(ORIGIN)),
         listed: vec![String::from(ORIGIN)],
-        credential: Some(Credential { carrier: Carrier::Authorization, tokens: tokens.iter().map(token).collect() }),
+        credential: Some(credential(&house.signer)),
         subprotocols: Vec::new(),
         policy: config.policies.first().map(Arc::clone),
-        signing: Some(Signing {
-            key: Secret::new(house.signer.private_pem().into_bytes()),
-            algorithm: Algorithm::Es256,
-            kid: Some(String::from("login")),
-            claims: Map::from_iter([
-                (String::from("iss"), json!(ISSUER)),
-                (String::from("aud"), json!("chat")),
-                (String::from("sub"), json!("alice")),
-            ]),
-        }),
+        signing: Some(signing(&house.signer)),
         process: None,
         log: None,
         browser: None,
+    }
+}
+
+/// Tokens of several subjects in Authorization.
+pub fn credential(signer: &Signer) -> Credential {
+    let token =
+        |subject: &str| Secret::new(signer.token_with(|claims| drop(claims.insert("sub".into(), json!(subject)))));
+    let tokens = ["alice", "bob", "carol", "dave"].map(token);
+    Credential { carrier: Carrier::Authorization, tokens: tokens.into() }
+}
+
+/// The key that signed them, and what its good tokens say.
+pub fn signing(signer: &Signer) -> Signing {
+    Signing {
+        key: Secret::new(signer.private_pem().into_bytes()),
+        algorithm: Algorithm::Es256,
+        kid: Some(String::from("login")),
+        claims: Map::from_iter([
+            (String::from("iss"), json!(ISSUER)),
+            (String::from("aud"), json!("chat")),
+            (String::from("sub"), json!("alice")),
+        ]),
     }
 }
 
@@ -104,7 +113,7 @@ impl Examined {
 }
 
 /// Tells every finding on standard output, where a failing test shows it.
-struct Aloud;
+pub struct Aloud;
 
 impl Progress for Aloud {
     fn begins(&mut self, suite: Suite, cases: usize) {
@@ -114,6 +123,7 @@ impl Progress for Aloud {
     fn tries(&mut self, _case: &wsgate::audit::Case) {}
 
     fn found(&mut self, finding: &Finding) {
-        println!("{} {} {}: {}", finding.outcome(), finding.id, finding.name, finding.verdict.said);
+        let took = finding.took.as_secs_f32();
+        println!("{} {} {} ({took:.1} s): {}", finding.outcome(), finding.id, finding.name, finding.verdict.said);
     }
 }
