@@ -14,6 +14,9 @@ pub struct Answer {
 /// The most header fields of an answer.
 const MOST_FIELDS: usize = 128;
 
+/// The most bytes of its head.
+const MOST_HEAD: usize = 64 << 10;
+
 impl Answer {
     /// Takes the head of an answer from the front of `bytes`; `None` while it is incomplete.
     ///
@@ -24,6 +27,9 @@ impl Answer {
         let mut read = httparse::Response::new(&mut fields);
         let length = match read.parse(bytes) {
             Ok(httparse::Status::Complete(length)) => length,
+            Ok(httparse::Status::Partial) if bytes.len() > MOST_HEAD => {
+                return Err(format!("the head of the answer is longer than {MOST_HEAD} bytes"));
+            }
             Ok(httparse::Status::Partial) => return Ok(None),
             Err(error) => return Err(format!("the answer is no HTTP: {error}")),
         };

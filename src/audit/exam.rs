@@ -27,6 +27,9 @@ const DROPS: u32 = 2;
 /// The most characters of an exchange that are shown, each way.
 const SHOWN_CHARS: usize = 4000;
 
+/// The most characters of what is said of a case.
+const LINE_CHARS: usize = 300;
+
 /// How long things may take; a slow target needs more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
@@ -221,6 +224,15 @@ impl Exam {
         Exchange { sent: self.shown(sent), received }
     }
 
+    /// A sentence that may hold what a target sent: as [`Self::shown`], in one line of at most 300 characters.
+    pub fn shown_in_a_line(&self, said: &str) -> String {
+        let line = self.shown(said.as_bytes()).replace('\n', " ");
+        match line.char_indices().nth(LINE_CHARS) {
+            Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
+            None => line,
+        }
+    }
+
     /// Bytes as text: bounded, controls escaped, tokens taken out, good ones and what was made of them.
     pub fn shown(&self, bytes: &[u8]) -> String {
         let tokens = self.target.credential.iter().flat_map(|credential| &credential.tokens);
@@ -235,7 +247,9 @@ impl Exam {
                 }
                 '\r' => {}
                 '\n' => shown.push('\n'),
-                _ if crate::telemetry::text::misleads(letter) => shown.extend(letter.escape_unicode()),
+                _ if crate::telemetry::text::misleads(letter) || matches!(letter, '\u{fffe}' | '\u{ffff}') => {
+                    shown.extend(letter.escape_unicode())
+                }
                 _ => shown.push(letter),
             }
         }

@@ -112,6 +112,7 @@ pub async fn run(suites: &[Suite], exam: &mut Exam, progress: &mut dyn Progress)
             progress.tries(&case);
             let began = Instant::now();
             let verdict = judge(&case.probe, exam, &mut twin).await;
+            let verdict = Verdict { said: exam.shown_in_a_line(&verdict.said), ..verdict };
             let finding = finding(*suite, &case, verdict, began.elapsed());
             progress.found(&finding);
             findings.push(finding);

@@ -165,6 +165,10 @@ impl Wire {
 
     /// Reads once; says whether anything, an end included, came before the deadline.
     async fn read(&mut self, until: Instant) -> bool {
+        // A target that never stops sending is always ready: the clock is asked first.
+        if Instant::now() >= until {
+            return false;
+        }
         let mut buffer = [0; 16 << 10];
         match timeout_at(until, self.stream.read(&mut buffer)).await {
             Err(_) => return false,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::Exit;
 use super::{could_not_run, file, unix_now};
@@ -216,10 +217,25 @@ async fn examine(args: &AuditArgs, described: Described, out: &mut dyn Write) ->
     exam.bounds = args.beside.floods.into();
     let mut told = Told::new(out, Place::of(&io::stdout()), Place::of(&io::stderr()));
     told.heads(&card);
-    card.findings = audit::run(suites, &mut exam, &mut told).await?;
+    card.findings = tokio::select! {
+        findings = audit::run(suites, &mut exam, &mut told) => findings?,
+        // What is dropped here ends with it: connections, the canary, the browser.
+        () = interrupted() => return Err(String::from("interrupted: nothing is reported")),
+    };
     told.sums_up(&card);
     write_reports(&args.files, &card)?;
     Ok(exit_of(&card))
+}
+
+/// Waits for SIGINT or SIGTERM.
+async fn interrupted() {
+    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = int.recv() => {}
+        _ = term.recv() => {}
+    }
 }
 
 /// Something fell; something was tried and all of it held; or nothing was tried, or not all could be decided.

@@ -62,15 +62,20 @@ pub(super) struct Place {
 impl Place {
     pub(super) fn read(url: &str) -> Result<Self, String> {
         let right = "write wss://HOST[:PORT]/PATH or ws://HOST[:PORT]/PATH";
-        let uri: Uri = url.parse().map_err(|_| format!("{url:?} is no URL: {right}"))?;
+        // What stands behind the question mark may be a token: it is not said again.
+        let shown = url.split('?').next().unwrap_or_default();
+        let uri: Uri = url.parse().map_err(|_| format!("{shown:?} is no URL: {right}"))?;
         let tls = match uri.scheme_str() {
             Some("wss") => true,
             Some("ws") => false,
-            _ => return Err(format!("{url:?} is no WebSocket URL: {right}")),
+            _ => return Err(format!("{shown:?} is no WebSocket URL: {right}")),
         };
-        let authority = uri.authority().ok_or_else(|| format!("{url:?} names no host: {right}"))?;
+        let authority = uri.authority().ok_or_else(|| format!("{shown:?} names no host: {right}"))?;
         if authority.as_str().contains('@') {
             return Err(String::from("the URL holds a user name: a token comes from --token-file"));
+        }
+        if authority.as_str().len() > authority.host().len() && authority.port_u16().is_none() {
+            return Err(format!("{:?} has no port from 0 to 65535: {right}", authority.as_str()));
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
@@ -213,7 +218,15 @@ mod tests {
         assert_eq!(place.url(), "wss://chat.example:8443/chat");
         let place = Place::read("ws://[::1]").unwrap();
         assert_eq!((place.tls, place.host.as_str(), place.port, place.path.as_str()), (false, "::1", 80, "/"));
-        for wrong in ["", "chat.example", "https://chat.example/", "wss:///chat", "wss://me:secret@chat.example/"] {
+        for wrong in [
+            "",
+            "chat.example",
+            "https://chat.example/",
+            "wss:///chat",
+            "wss://me:secret@chat.example/",
+            "ws://a:65536/",
+            "ws://a:/",
+        ] {
             let why = Place::read(wrong).unwrap_err();
             assert!(!why.contains("secret"), "{why}");
         }
