@@ -34,8 +34,11 @@ const MOST_SERVED: usize = 2048;
 /// How long one is served.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// How long a contact that is already on its way may take to be seen.
+/// Nothing is on its way any longer when nothing has come for so long.
 const SETTLING: Duration = Duration::from_millis(50);
+
+/// How often that is waited for, where something goes on coming.
+const LOOKS: usize = 40;
 
 /// One connection that came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -145,9 +148,22 @@ impl Canary {
 
     /// What came since a mark, once what was on its way has arrived.
     pub async fn since(&self, mark: usize) -> Vec<Contact> {
-        tokio::time::sleep(SETTLING).await;
+        let mut before = 0;
+        for _ in 0..LOOKS {
+            tokio::time::sleep(SETTLING).await;
+            let come = self.come(mark, |contacts| contacts.map(|contact| contact.received.len() + 1).sum());
+            if come == before {
+                break;
+            }
+            before = come;
+        }
+        self.come(mark, |contacts| contacts.cloned().collect())
+    }
+
+    /// What `look` makes of the contacts since a mark.
+    fn come<T>(&self, mark: usize, look: impl FnOnce(&mut dyn Iterator<Item = &Contact>) -> T) -> T {
         let seen = lock(&self.seen);
-        seen.contacts.iter().skip(mark.saturating_sub(seen.forgotten)).cloned().collect()
+        look(&mut seen.contacts.iter().skip(mark.saturating_sub(seen.forgotten)))
     }
 
     /// Answers the next connection in this manner; the ones behind it honestly.
