@@ -85,7 +85,8 @@ pub(super) async fn judge(look: &Look, exam: &mut Exam) -> Verdict {
 /// A handshake that every server refuses, for one reason or another.
 fn refused(exam: &mut Exam) -> Request {
     let request = exam.good().with("Origin", "https://evil.invalid");
-    request.with("Sec-WebSocket-Version", "1337").with("Upgrade", "nothing")
+    // Whoever looks at nothing of a handshake reads this at least.
+    request.with("Sec-WebSocket-Version", "1337").with("Upgrade", "nothing").and_line("Content-Length: none")
 }
 
 async fn whole(exam: &mut Exam) -> Verdict {
