@@ -1,6 +1,7 @@
 //! A strict house under examination: the suites of `wsgate audit` in front of it, their canary behind it.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use wsgate::policy::credential::Carrier;
 use wsgate::secret::Secret;
 
 use super::cases;
+use super::certificates::Authority;
 use super::house::{HOST, House, ORIGIN, Plan};
 use super::tokens::{ISSUER, Signer};
 
@@ -31,29 +33,30 @@ pub const BRISK: Patience = Patience { answer: Duration::from_secs(5), close: Du
 pub async fn examined(plan: Plan) -> Examined {
     let canary = Canary::listen(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let house = plan.policy(&format!("[upstream]\nservers = [\"ws://{}\"]", canary.address())).build().await;
-    let target = target(&house);
+    let target = target(house.address(), house.folder.path(), &house.authority, &house.signer);
     Examined { exam: Exam::new(target, Some(canary), BRISK), house }
 }
 
-fn target(house: &House) -> Target {
+/// A gateway as a target: where it is, the folder of its configuration, and who signs for it.
+pub fn target(address: SocketAddr, folder: &Path, authority: &Authority, signer: &Signer) -> Target {
     let variable = |_: &str| None;
     let now = wsgate::units::UnixSeconds(super::tokens::now());
-    let (config, _) = wsgate::config::load(&house.folder.path().join("gateway.toml"), &variable, now).unwrap();
-    let authorities_pem = house.authority.pem().into_bytes();
+    let (config, _) = wsgate::config::load(&folder.join("gateway.toml"), &variable, now).unwrap();
+    let authorities_pem = authority.pem().into_bytes();
     let client = ClientTls::new(Some(&authorities_pem)).unwrap();
     Target {
         url: format!("wss://{HOST}/chat"),
-        address: house.address(),
+        address,
         tls: Some(Tls { client, authorities_pem: Some(authorities_pem) }),
         name: String::from(HOST),
         authority: String::from(HOST),
         path: String::from("/chat"),
         origin: Some(String::from(ORIGIN)),
         listed: vec![String::from(ORIGIN)],
-        credential: Some(credential(&house.signer)),
+        credential: Some(credential(signer)),
         subprotocols: Vec::new(),
         policy: config.policies.first().map(Arc::clone),
-        signing: Some(signing(&house.signer)),
+        signing: Some(signing(signer)),
         process: None,
         log: None,
         browser: None,

@@ -87,7 +87,7 @@ pub struct Plan {
     environment: HashMap<String, String>,
     script: Vec<Step>,
     backend: Option<Backend>,
-    signer: Signer,
+    signer: Arc<Signer>,
     names: Vec<&'static str>,
     told: Option<SharedObserver>,
 }
@@ -102,7 +102,7 @@ impl Plan {
             environment: HashMap::new(),
             script: super::backend::echo(),
             backend: None,
-            signer: Signer::es256(),
+            signer: Arc::new(Signer::es256()),
             names: vec![HOST, "localhost"],
             told: None,
         }
@@ -163,7 +163,7 @@ impl Plan {
             }
             _ => String::from("{ file = \"certs/login.pem\", id = \"login\" }"),
         };
-        self.signer = signer;
+        self.signer = Arc::new(signer);
         self.gateway(&format!("issuer.login.algorithms = [\"{algorithm}\"]\nissuer.login.keys = [{keys}]"))
     }
 
@@ -203,7 +203,7 @@ impl Plan {
     }
 
     /// Who signs good tokens.
-    pub fn signs(&self) -> &Signer {
+    pub fn signs(&self) -> &Arc<Signer> {
         &self.signer
     }
 
@@ -247,7 +247,7 @@ impl Plan {
         write("certs/server.pem", leaf.chain_pem.as_bytes());
         write("certs/server.key", leaf.key_pem.as_bytes());
         write("certs/authority.pem", authority.pem().as_bytes());
-        if !matches!(self.signer, Signer::Hmac(_)) {
+        if !matches!(*self.signer, Signer::Hmac(_)) {
             write("certs/login.pem", self.signer.public_pem().as_bytes());
         }
         let mut gateway = self.gateway.clone();
@@ -277,7 +277,8 @@ pub struct Written {
 }
 
 impl Written {
-    fn load(&self) -> Result<config::Config, String> {
+    /// Reads them.
+    pub fn load(&self) -> Result<config::Config, String> {
         let variable = |name: &str| self.environment.get(name).cloned();
         match config::load(&self.folder.path().join("gateway.toml"), &variable, UnixSeconds(now())) {
             Ok((config, _)) => Ok(config),
@@ -295,7 +296,7 @@ pub struct House {
     /// What the gateway told.
     pub record: Arc<Record>,
     /// Who signs good tokens.
-    pub signer: Signer,
+    pub signer: Arc<Signer>,
     /// Who signed the certificates.
     pub authority: Authority,
     /// gateway.toml, policies, certificates.

@@ -28,6 +28,7 @@ pub mod process;
 pub mod queues;
 pub mod shipped;
 pub mod tokens;
+pub mod weak;
 
 pub use backend::{Backend, Step};
 pub use cases::Cases;
