@@ -1,7 +1,7 @@
 //! Handshakes that are none, and the HTTP around them: what a gateway must refuse, what may reach its backend, and what
 //! it must not believe of its backend.
 //!
-//! Most cases are a good handshake with one thing wrong ([`Row`]). The others are told by the file that judges them:
+//! Most cases are a good handshake with one thing wrong (`Row`). The others are told by the file that judges them:
 //! fields that must not pass (`fields`), a backend that lies (`lies`), bytes that come too early or too late (`tunnel`),
 //! and what the answers themselves give away (`answers`). Slowness belongs to the suite of floods.
 
