@@ -138,7 +138,10 @@ impl Wire {
     /// Waits until the connection ends: how it ended; `None` if it did not.
     pub async fn ended(&mut self, within: Duration) -> Option<End> {
         let until = Instant::now() + within;
-        while self.end.is_none() && self.read(until).await {}
+        let mut is_late = false;
+        while self.end.is_none() && !is_late && self.read(until).await {
+            is_late = Instant::now() >= until;
+        }
         self.end
     }
 
@@ -148,6 +151,8 @@ impl Wire {
         take: impl Fn(&mut Vec<u8>) -> Result<Option<T>, String>,
     ) -> Heard<T> {
         let until = Instant::now() + within;
+        // What is there already is seen in no time; a target that never stops sending is not listened to for ever.
+        let mut is_late = false;
         loop {
             match take(&mut self.kept) {
                 Ok(Some(this)) => return Heard::This(this),
@@ -157,18 +162,15 @@ impl Wire {
             if let Some(end) = self.end {
                 return Heard::End(end);
             }
-            if !self.read(until).await {
+            if is_late || !self.read(until).await {
                 return Heard::Silence;
             }
+            is_late = Instant::now() >= until;
         }
     }
 
     /// Reads once; says whether anything, an end included, came before the deadline.
     async fn read(&mut self, until: Instant) -> bool {
-        // A target that never stops sending is always ready: the clock is asked first.
-        if Instant::now() >= until {
-            return false;
-        }
         let mut buffer = [0; 16 << 10];
         match timeout_at(until, self.stream.read(&mut buffer)).await {
             Err(_) => return false,
