@@ -376,8 +376,7 @@ faults! {
             "AU20 spellings among the subprotocols",
             "AU20 spellings of the cookie",
             "AU21 queries that two readers read differently",
-        ]
-        Tls ["TL11 a resumed session"];
+        ];
     /// The signature is not looked at.
     SignatureUnchecked:
         Auth [
