@@ -21,14 +21,12 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use support::certificates::Authority;
-use support::examined::{Aloud, credential, signing};
+use support::examined::{Aloud, stranger};
 use support::house::{HOST, ORIGIN};
 use support::tokens::Signer;
 use support::within;
 use tokio::net::TcpStream;
-use wsgate::audit::target::Tls;
 use wsgate::audit::{Canary, Exam, Finding, Outcome, Patience, Suite, Target, rule};
-use wsgate::net::tls::ClientTls;
 
 /// What is run. Floods are not: what they measure is the machine too, and they take longer than all else.
 const SUITES: [Suite; 5] = [Suite::Handshake, Suite::Cswsh, Suite::Auth, Suite::Frames, Suite::Tls];
@@ -162,26 +160,7 @@ fn unused() -> SocketAddr {
 
 /// A service whose tokens the suite can make, so that what becomes of wrong ones is seen.
 fn target(address: SocketAddr, authority: &Authority, log: PathBuf) -> Target {
-    let authorities_pem = authority.pem().into_bytes();
-    let client = ClientTls::new(Some(&authorities_pem)).unwrap();
-    let signer = Signer::es256();
-    Target {
-        url: format!("wss://{HOST}/chat"),
-        address,
-        tls: Some(Tls { client, authorities_pem: Some(authorities_pem) }),
-        name: String::from(HOST),
-        authority: String::from(HOST),
-        path: String::from("/chat"),
-        origin: Some(String::from(ORIGIN)),
-        listed: vec![String::from(ORIGIN)],
-        credential: Some(credential(&signer)),
-        subprotocols: Vec::new(),
-        policy: None,
-        signing: Some(signing(&signer)),
-        process: None,
-        log: Some(log),
-        browser: None,
-    }
+    Target { log: Some(log), ..stranger(address, authority, &Signer::es256()) }
 }
 
 /// What the page shows of a run.

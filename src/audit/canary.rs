@@ -118,7 +118,7 @@ struct Seen {
     /// How many came before the first of `contacts`.
     forgotten: usize,
     contacts: VecDeque<Contact>,
-    manners: VecDeque<Manner>,
+    next: Option<Manner>,
 }
 
 impl Canary {
@@ -168,14 +168,12 @@ impl Canary {
 
     /// Answers the next connection in this manner; the ones behind it honestly.
     pub fn next(&self, manner: Manner) {
-        let mut seen = lock(&self.seen);
-        seen.manners.clear();
-        seen.manners.push_back(manner);
+        lock(&self.seen).next = Some(manner);
     }
 
     /// Answers honestly again, whether the last manner was used or not.
     pub fn honest(&self) {
-        lock(&self.seen).manners.clear();
+        lock(&self.seen).next = None;
     }
 }
 
@@ -198,7 +196,7 @@ async fn accept(listener: TcpListener, seen: Arc<Mutex<Seen>>) {
                 seen.forgotten += 1;
             }
             seen.contacts.push_back(Contact::default());
-            (seen.forgotten + seen.contacts.len() - 1, seen.manners.pop_front().unwrap_or(Manner::Honest))
+            (seen.forgotten + seen.contacts.len() - 1, seen.next.take().unwrap_or(Manner::Honest))
         };
         let visit = Visit { stream, seen: Arc::clone(&seen), number, kept: Vec::new() };
         served.spawn(async move {

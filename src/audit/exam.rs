@@ -58,6 +58,18 @@ pub enum Asked {
     Failed(String),
 }
 
+impl Asked {
+    /// What comes on a connection on which everything was sent.
+    pub async fn on(mut wire: Wire, within: Duration) -> Self {
+        match wire.answer(within).await {
+            Heard::This(answer) => Self::Answered(answer, wire),
+            Heard::End(end) => Self::Dropped(end),
+            Heard::Silence => Self::Silent,
+            Heard::Garbled(why) => Self::Failed(why),
+        }
+    }
+}
+
 /// An examination of one target.
 #[derive(Debug)]
 pub struct Exam {
@@ -130,12 +142,7 @@ impl Exam {
         };
         // A target may answer before it took everything.
         let _ = wire.send(bytes).await;
-        match wire.answer(self.patience.answer).await {
-            Heard::This(answer) => Asked::Answered(answer, wire),
-            Heard::End(end) => Asked::Dropped(end),
-            Heard::Silence => Asked::Silent,
-            Heard::Garbled(why) => Asked::Failed(why),
-        }
+        Asked::on(wire, self.patience.answer).await
     }
 
     /// A session: the connection behind a 101.

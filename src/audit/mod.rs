@@ -146,10 +146,8 @@ fn finding(suite: Suite, case: &Case, verdict: Verdict, took: Duration) -> Findi
 
 /// Judges a case between two good twins; the one behind it is the one before the next.
 async fn judge(probe: &Probe, exam: &mut Exam, twin: &mut Result<(), String>) -> Verdict {
-    match probe {
-        Probe::NotApplicable(why) => return Verdict::new(Outcome::NotApplicable, why.clone()),
-        Probe::NotRun(needs) => return Verdict::new(Outcome::NotRun, format!("needs {needs}")),
-        _ => {}
+    if matches!(probe, Probe::NotApplicable(_) | Probe::NotRun(_)) {
+        return tried(probe, exam).await;
     }
     if twin.is_err() {
         *twin = exam.twin().await;

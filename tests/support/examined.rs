@@ -42,6 +42,11 @@ pub fn target(address: SocketAddr, folder: &Path, authority: &Authority, signer:
     let variable = |_: &str| None;
     let now = wsgate::units::UnixSeconds(super::tokens::now());
     let (config, _) = wsgate::config::load(&folder.join("gateway.toml"), &variable, now).unwrap();
+    Target { policy: config.policies.first().map(Arc::clone), ..stranger(address, authority, signer) }
+}
+
+/// The same where nothing of a configuration is known.
+pub fn stranger(address: SocketAddr, authority: &Authority, signer: &Signer) -> Target {
     let authorities_pem = authority.pem().into_bytes();
     let client = ClientTls::new(Some(&authorities_pem)).unwrap();
     Target {
@@ -55,7 +60,7 @@ pub fn target(address: SocketAddr, folder: &Path, authority: &Authority, signer:
         listed: vec![String::from(ORIGIN)],
         credential: Some(credential(signer)),
         subprotocols: Vec::new(),
-        policy: config.policies.first().map(Arc::clone),
+        policy: None,
         signing: Some(signing(signer)),
         process: None,
         log: None,

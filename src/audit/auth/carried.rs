@@ -227,23 +227,8 @@ mod tests {
 
     fn exam(carrier: &Carrier) -> Exam {
         let tokens = vec![Secret::new(String::from(TOKEN))];
-        let target = Target {
-            url: String::from("ws://app.test/chat"),
-            address: ([127, 0, 0, 1], 1).into(),
-            tls: None,
-            name: String::from("app.test"),
-            authority: String::from("app.test"),
-            path: String::from("/chat"),
-            origin: None,
-            listed: Vec::new(),
-            credential: Some(Credential { carrier: carrier.clone(), tokens }),
-            subprotocols: Vec::new(),
-            policy: None,
-            signing: None,
-            process: None,
-            log: None,
-            browser: None,
-        };
+        let credential = Some(Credential { carrier: carrier.clone(), tokens });
+        let target = Target { credential, ..Target::for_tests(&[], None) };
         Exam::new(target, None, Patience::default())
     }
 

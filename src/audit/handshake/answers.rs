@@ -9,7 +9,7 @@ use crate::audit::answer::Answer;
 use crate::audit::canary::accept_for;
 use crate::audit::exam::Asked;
 use crate::audit::finding::Exchange;
-use crate::audit::wire::{End, Heard, Wire};
+use crate::audit::wire::{End, Wire};
 use crate::audit::{Exam, Outcome};
 
 /// What is looked at.
@@ -166,12 +166,7 @@ async fn proxy_header(version: ProxyVersion, exam: &mut Exam) -> Verdict {
 /// Sends bytes on an open connection and gives the answer.
 async fn on_wire(exam: &Exam, mut wire: Wire, bytes: &[u8]) -> Asked {
     wire.send(bytes).await;
-    match wire.answer(exam.patience.answer).await {
-        Heard::This(answer) => Asked::Answered(answer, wire),
-        Heard::End(end) => Asked::Dropped(end),
-        Heard::Silence => Asked::Silent,
-        Heard::Garbled(why) => Asked::Failed(why),
-    }
+    Asked::on(wire, exam.patience.answer).await
 }
 
 async fn reached(exam: &Exam, mark: Option<usize>) -> bool {
@@ -267,12 +262,7 @@ async fn pieces(exam: &mut Exam) -> Verdict {
     for byte in &bytes {
         wire.send(&[*byte]).await;
     }
-    let asked = match wire.answer(exam.patience.answer).await {
-        Heard::This(answer) => Asked::Answered(answer, wire),
-        Heard::End(end) => Asked::Dropped(end),
-        Heard::Silence => Asked::Silent,
-        Heard::Garbled(why) => Asked::Failed(why),
-    };
+    let asked = Asked::on(wire, exam.patience.answer).await;
     let (told, exchange) = (exam.told(&asked), exam.exchange(&bytes, &asked));
     match asked {
         Asked::Answered(answer, wire) if answer.is_switching() => {

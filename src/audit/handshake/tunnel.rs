@@ -195,14 +195,8 @@ async fn later(exam: &mut Exam, tail: &[u8], pause: Duration) -> Verdict {
         }
         tokio::time::sleep(pause).await;
         wire.send(tail).await;
-        let heard = wire.answer(PONG).await;
+        let asked = Asked::on(wire, PONG).await;
         let passed = passed(exam, Some(mark), tail).await;
-        let asked = match heard {
-            Heard::This(answer) => Asked::Answered(answer, wire),
-            Heard::End(end) => Asked::Dropped(end),
-            Heard::Silence => Asked::Silent,
-            Heard::Garbled(why) => Asked::Failed(why),
-        };
         let exchange = exam.exchange(&[bytes.as_slice(), tail].concat(), &asked);
         return match passed {
             true => Verdict::fell("the backend has not agreed, and got the client's bytes"),
