@@ -83,14 +83,17 @@ fn proxy_protocol(sent: &[u8]) -> Verdict {
 /// The client of a version 1 header, and where it ends (section 2.1).
 fn naive_v1(sent: &[u8]) -> Option<(IpAddr, usize)> {
     let end = sent.windows(2).position(|pair| pair == b"\r\n")? + 2;
-    let line = str::from_utf8(sent.get(..end).filter(|line| line.len() <= 107)?).ok()?.trim_end_matches("\r\n");
+    let line = sent.get(..end).filter(|line| line.len() <= 107)?.strip_suffix(b"\r\n")?;
+    // What stands behind it is to be ignored.
+    if line == b"PROXY UNKNOWN" || line.starts_with(b"PROXY UNKNOWN ") {
+        return Some((PEER, end));
+    }
+    let line = str::from_utf8(line).ok()?;
     if line.contains('\r') {
         return None;
     }
     let words: Vec<&str> = line.split(' ').collect();
     let address = match words[..] {
-        // What stands behind it is to be ignored; of more words than a header can have, ppp thinks the worst.
-        ["PROXY", "UNKNOWN", ref rest @ ..] if rest.len() <= 4 || rest[..4].contains(&"\n") => PEER,
         ["PROXY", family @ ("TCP4" | "TCP6"), source, destination, from, to] => {
             // Ports are not used: that ppp reads `+443` does no harm.
             let is_port = |port: &str| port == "0" || (!port.starts_with('0') && port.parse::<u16>().is_ok());

@@ -20,6 +20,9 @@ use crate::policy::Reason;
 /// The longest version 1 header, with its CR LF (section 2.1).
 const V1_MAX: usize = 107;
 
+/// Version 1 of a proxy that does not know; what stands behind it is to be ignored (section 2.1).
+const V1_UNKNOWN: &[u8] = b"PROXY UNKNOWN";
+
 /// Both versions begin with at least this many bytes: version 2's signature, and less than version 1's shortest line.
 const START: usize = 12;
 
@@ -75,6 +78,9 @@ async fn read_v1<S: AsyncRead + Unpin>(stream: &mut S, mut header: Vec<u8>) -> R
             return Err(Reason::ProxyHeaderInvalid);
         }
         read_more(stream, &mut header, missing).await?;
+    }
+    if header.strip_prefix(V1_UNKNOWN).is_some_and(|rest| rest.starts_with(b" ") || rest == b"\r\n") {
+        return Ok(None);
     }
     let parsed = v1::Header::try_from(header.as_slice()).map_err(|_| Reason::ProxyHeaderInvalid)?;
     Ok(match parsed.addresses {
@@ -155,6 +161,7 @@ mod tests {
             ("v1 TCP6", b"PROXY TCP6 2001:db8::7 ::1 4660 443\r\n".to_vec(), "2001:db8::7"),
             ("v1 TCP6 mapped, ID07", b"PROXY TCP6 ::ffff:203.0.113.7 ::1 1 443\r\n".to_vec(), "203.0.113.7"),
             ("v1 UNKNOWN", b"PROXY UNKNOWN\r\n".to_vec(), PEER),
+            ("v1 UNKNOWN, anything behind it", b"PROXY UNKNOWN a\tb \n \xff c d e f\rg\r\n".to_vec(), PEER),
             ("v1 UNKNOWN of 107 bytes", worst.into_bytes(), PEER),
             ("v2 IPv4", v2(0x21, 0x11, &ipv4(&[])), "203.0.113.7"),
             ("v2 IPv4, TLV", v2(0x21, 0x11, &ipv4(&[0x04, 0, 2, 1, 2])), "203.0.113.7"),
@@ -169,7 +176,7 @@ mod tests {
             assert_eq!(client.as_deref(), Ok(*expected), "ID06 {name}");
             assert_eq!(left, AFTER.len(), "ID06 {name}: bytes left");
         }
-        assert_eq!(cases.len(), 12);
+        assert_eq!(cases.len(), 13);
     }
 
     #[tokio::test]
