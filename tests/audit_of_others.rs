@@ -64,7 +64,12 @@ const PROGRAMS: [Program; 2] = [
 ];
 
 /// Long for a proxy of this machine: most of a run is waiting for what does not come.
-const QUICK: Patience = Patience { answer: Duration::from_secs(2), close: Duration::from_secs(2) };
+const QUICK: Patience = Patience {
+    answer: Duration::from_secs(2),
+    busy: Duration::from_secs(60),
+    close: Duration::from_secs(2),
+    case: Duration::from_secs(120),
+};
 
 /// What ends a line of a configuration that only the target with a list of origins has.
 const OF_THE_LIST: &str = "# LIST";
@@ -149,7 +154,10 @@ impl Other {
 
     /// What all suites find.
     async fn findings(mut self) -> Vec<Finding> {
-        wsgate::audit::run(&SUITES, &mut self.exam, &mut Aloud).await.expect("a good twin that comes in")
+        let mut findings = Vec::new();
+        let ran = wsgate::audit::run(&SUITES, &mut self.exam, &mut Aloud, &mut findings).await;
+        ran.expect("a good twin that comes in");
+        findings
     }
 }
 

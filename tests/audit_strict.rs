@@ -183,7 +183,9 @@ async fn nothing_falls_against_the_shipped_policy() {
     let (shipped, canary) = Shipped::running().await;
     let mut exam = Exam::new(shipped.target(), Some(canary), BRISK);
     exam.bounds = Bounds::quick();
-    let findings = wsgate::audit::run(&Suite::ALL, &mut exam, &mut Aloud).await.expect("a good twin that comes in");
+    let mut findings = Vec::new();
+    let ran = wsgate::audit::run(&Suite::ALL, &mut exam, &mut Aloud, &mut findings).await;
+    ran.expect("a good twin that comes in");
     let doubtful = findings.iter().filter(|finding| matches!(finding.outcome(), Outcome::Fell | Outcome::Undecided));
     let told = doubtful.map(|finding| format!("{} {}: {}", finding.id, finding.name, finding.verdict.said));
     let told: Vec<String> = told.collect();

@@ -128,7 +128,7 @@ async fn examine(plan: &Plan, fault: Option<Fault>, suites: &[Suite], of: Choice
             number += 1;
             of == Choice::All || is_expected(fault, *suite, case) || number.is_multiple_of(SAMPLE)
         });
-        findings.extend(wsgate::audit::run_cases(*suite, cases, &mut exam, &mut Quiet).await);
+        wsgate::audit::run_cases(*suite, cases, &mut exam, &mut Quiet, &mut findings).await;
     }
     findings
 }

@@ -1,7 +1,9 @@
 //! A backend of the suite's own: what reaches it got through.
 //!
 //! The operator points the target at it. It answers every handshake as it is told, echoes text and binary messages,
-//! answers Ping and Close, and remembers every connection with the first bytes that came on it.
+//! answers Ping and Close, and remembers every connection with the first bytes that came on it. A target may call by
+//! itself, to see whether its backend is well: the suites' own handshakes carry [`WATCHWORD`], and only they are counted
+//! and lied to.
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,11 +24,17 @@ use super::frame::{FIN, Frame, bare, opcode};
 /// What RFC 6455 section 4.2.2 appends to a key.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
+/// What every handshake of the suites carries in its query.
+pub const WATCHWORD: &str = "wsgate-audit";
+
 /// The most connections that are remembered.
 const MOST_CONTACTS: usize = 4096;
 
 /// The most bytes that are remembered of one.
 const MOST_BYTES: usize = 256 << 10;
+
+/// The most bytes that are remembered of all: 64 MiB. The oldest connections are forgotten.
+const MOST_BYTES_IN_ALL: usize = 64 << 20;
 
 /// The most connections that are served at a time; further ones wait.
 const MOST_SERVED: usize = 2048;
@@ -71,6 +79,11 @@ impl Contact {
         // Behind the last byte that is remembered nobody knows what came.
         let unfinished = if self.received.len() < MOST_BYTES { rest } else { Vec::new() };
         Sent { unfinished, ..sent }
+    }
+
+    /// Whether it is of the suites: the watchword stands in it.
+    fn has_watchword(&self) -> bool {
+        contains(&self.received, WATCHWORD.as_bytes())
     }
 
     fn split(&self) -> (&[u8], &[u8]) {
@@ -118,7 +131,65 @@ struct Seen {
     /// How many came before the first of `contacts`.
     forgotten: usize,
     contacts: VecDeque<Contact>,
-    next: Option<Manner>,
+    /// Bytes of all contacts that are remembered.
+    remembered: usize,
+    /// Bytes of all frames that are unfinished.
+    unfinished: usize,
+    /// How the suites' handshakes are answered; `None`: honestly.
+    manner: Option<Manner>,
+    /// Who counts.
+    callers: Callers,
+}
+
+/// Whose connections count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Callers {
+    /// Those of the suites, which carry the watchword.
+    #[default]
+    Suites,
+    /// Everybody's: the target passes no query on.
+    Everybody,
+}
+
+impl Seen {
+    fn since(&self, mark: usize) -> impl Iterator<Item = &Contact> {
+        self.contacts.iter().skip(mark.saturating_sub(self.forgotten))
+    }
+
+    fn counts(&self, contact: &Contact) -> bool {
+        self.callers == Callers::Everybody || contact.has_watchword()
+    }
+
+    /// Remembers a connection; gives its number.
+    fn enter(&mut self) -> usize {
+        if self.contacts.len() == MOST_CONTACTS {
+            self.forget_oldest();
+        }
+        self.contacts.push_back(Contact::default());
+        self.forgotten + self.contacts.len() - 1
+    }
+
+    /// Remembers what came on a connection, as far as there is room.
+    fn remember(&mut self, number: usize, bytes: &[u8]) {
+        let at = |forgotten: usize| number.checked_sub(forgotten);
+        let Some(contact) = at(self.forgotten).and_then(|at| self.contacts.get(at)) else { return };
+        let room = MOST_BYTES.saturating_sub(contact.received.len());
+        let kept = bytes.get(..bytes.len().min(room)).unwrap_or_default();
+        while self.remembered + kept.len() > MOST_BYTES_IN_ALL && self.contacts.len() > 1 {
+            self.forget_oldest();
+        }
+        let Some(contact) = at(self.forgotten).and_then(|at| self.contacts.get_mut(at)) else { return };
+        contact.received.extend_from_slice(kept);
+        contact.ended = bytes.is_empty();
+        self.remembered += kept.len();
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(contact) = self.contacts.pop_front() {
+            self.forgotten += 1;
+            self.remembered -= contact.received.len();
+        }
+    }
 }
 
 impl Canary {
@@ -140,40 +211,58 @@ impl Canary {
         self.address
     }
 
+    /// Says whose connections count.
+    pub fn listens_to(&self, callers: Callers) {
+        lock(&self.seen).callers = callers;
+    }
+
     /// How many connections have come so far.
     pub fn mark(&self) -> usize {
         let seen = lock(&self.seen);
         seen.forgotten + seen.contacts.len()
     }
 
-    /// What came since a mark, once what was on its way has arrived.
+    /// The mark behind which the last connection of the suites came.
+    pub fn mark_of_last(&self) -> usize {
+        let seen = lock(&self.seen);
+        let last = seen.contacts.iter().rposition(|contact| seen.counts(contact));
+        seen.forgotten + last.unwrap_or(seen.contacts.len())
+    }
+
+    /// The suites' connections that came since a mark, once what was on its way has arrived.
     pub async fn since(&self, mark: usize) -> Vec<Contact> {
+        self.settled(mark).await;
+        let seen = lock(&self.seen);
+        seen.since(mark).filter(|contact| seen.counts(contact)).cloned().collect()
+    }
+
+    /// The same of whoever called: for bytes that cannot carry the watchword.
+    pub async fn since_of_anybody(&self, mark: usize) -> Vec<Contact> {
+        self.settled(mark).await;
+        lock(&self.seen).since(mark).cloned().collect()
+    }
+
+    /// Waits until what was on its way since a mark has arrived.
+    async fn settled(&self, mark: usize) {
         let mut before = 0;
         for _ in 0..LOOKS {
             tokio::time::sleep(SETTLING).await;
-            let come = self.come(mark, |contacts| contacts.map(|contact| contact.received.len() + 1).sum());
+            let come = lock(&self.seen).since(mark).map(|contact| contact.received.len() + 1).sum();
             if come == before {
                 break;
             }
             before = come;
         }
-        self.come(mark, |contacts| contacts.cloned().collect())
     }
 
-    /// What `look` makes of the contacts since a mark.
-    fn come<T>(&self, mark: usize, look: impl FnOnce(&mut dyn Iterator<Item = &Contact>) -> T) -> T {
-        let seen = lock(&self.seen);
-        look(&mut seen.contacts.iter().skip(mark.saturating_sub(seen.forgotten)))
+    /// Answers the suites' handshakes in this manner until [`Self::honest`], however often the target asks.
+    pub fn answers(&self, manner: Manner) {
+        lock(&self.seen).manner = Some(manner);
     }
 
-    /// Answers the next connection in this manner; the ones behind it honestly.
-    pub fn next(&self, manner: Manner) {
-        lock(&self.seen).next = Some(manner);
-    }
-
-    /// Answers honestly again, whether the last manner was used or not.
+    /// Answers honestly again.
     pub fn honest(&self) {
-        lock(&self.seen).next = None;
+        lock(&self.seen).manner = None;
     }
 }
 
@@ -189,18 +278,10 @@ async fn accept(listener: TcpListener, seen: Arc<Mutex<Seen>>) {
         }
         while served.try_join_next().is_some() {}
         let Ok((stream, _)) = listener.accept().await else { continue };
-        let (number, manner) = {
-            let mut seen = lock(&seen);
-            if seen.contacts.len() == MOST_CONTACTS {
-                seen.contacts.pop_front();
-                seen.forgotten += 1;
-            }
-            seen.contacts.push_back(Contact::default());
-            (seen.forgotten + seen.contacts.len() - 1, seen.next.take().unwrap_or(Manner::Honest))
-        };
-        let visit = Visit { stream, seen: Arc::clone(&seen), number, kept: Vec::new() };
+        let number = lock(&seen).enter();
+        let visit = Visit { stream, seen: Arc::clone(&seen), number, kept: Vec::new(), counted: 0 };
         served.spawn(async move {
-            let _ = timeout(LONGEST, visit.serve(manner)).await;
+            let _ = timeout(LONGEST, visit.serve()).await;
         });
     }
 }
@@ -210,10 +291,25 @@ struct Visit {
     seen: Arc<Mutex<Seen>>,
     number: usize,
     kept: Vec<u8>,
+    /// How many bytes of `kept` are counted as unfinished.
+    counted: usize,
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        lock(&self.seen).unfinished -= self.counted;
+    }
 }
 
 impl Visit {
-    async fn serve(mut self, manner: Manner) -> io::Result<()> {
+    /// How this handshake is answered.
+    fn manner(&self, head: &[u8]) -> Manner {
+        let seen = lock(&self.seen);
+        let is_meant = seen.callers == Callers::Everybody || contains(head, WATCHWORD.as_bytes());
+        seen.manner.clone().filter(|_| is_meant).unwrap_or(Manner::Honest)
+    }
+
+    async fn serve(mut self) -> io::Result<()> {
         let head = loop {
             if let Some(at) = self.kept.windows(4).position(|window| window == b"\r\n\r\n") {
                 break self.kept.drain(..at + 4).collect::<Vec<u8>>();
@@ -222,7 +318,7 @@ impl Visit {
                 return Ok(());
             }
         };
-        let says = match manner {
+        let says = match self.manner(&head) {
             Manner::Honest => honest_answer(&head).into_bytes(),
             Manner::Says(text) => text.replace("{accept}", &accept_for(&head)).into_bytes(),
             Manner::Sends(bytes) => [honest_answer(&head).into_bytes(), bytes].concat(),
@@ -265,24 +361,27 @@ impl Visit {
         let mut buffer = [0; 16 << 10];
         let read = self.stream.read(&mut buffer).await;
         let bytes = buffer.get(..*read.as_ref().unwrap_or(&0)).unwrap_or_default();
-        let mut seen = lock(&self.seen);
-        let at = self.number.checked_sub(seen.forgotten);
-        if let Some(contact) = at.and_then(|at| seen.contacts.get_mut(at)) {
-            let room = MOST_BYTES.saturating_sub(contact.received.len());
-            contact.received.extend_from_slice(bytes.get(..bytes.len().min(room)).unwrap_or_default());
-            contact.ended = bytes.is_empty();
-        }
-        drop(seen);
         self.kept.extend_from_slice(bytes);
-        if self.kept.len() > MOST_KEPT {
+        let mut seen = lock(&self.seen);
+        seen.remember(self.number, bytes);
+        seen.unfinished = seen.unfinished - self.counted + self.kept.len();
+        self.counted = self.kept.len();
+        if self.kept.len() > MOST_KEPT || seen.unfinished > MOST_KEPT_IN_ALL {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
+        drop(seen);
         Ok(read? > 0)
     }
 }
 
-/// The most bytes of an unfinished frame.
+/// The most bytes of an unfinished frame, and of all that are unfinished.
 const MOST_KEPT: usize = 32 << 20;
+const MOST_KEPT_IN_ALL: usize = 256 << 20;
+
+/// Whether `part` stands anywhere in `bytes`.
+pub(super) fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
 
 fn field(head: &[u8], name: &str) -> Option<String> {
     String::from_utf8_lossy(head).lines().find_map(|line| {
@@ -336,19 +435,4 @@ fn take(bytes: &mut Vec<u8>) -> Option<(Masking, Frame)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::audit::frame::masked;
-
-    #[test]
-    fn frames_are_told_apart_masked_or_not_and_unfinished() {
-        let honest = masked(FIN | opcode::TEXT, b"word");
-        let foul = bare(FIN | 0x0b, b"bare");
-        let begun = &masked(FIN | opcode::BINARY, &[7; 300])[..9];
-        let received = [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".as_slice(), &honest, &foul, begun].concat();
-        let sent = Contact { received, ended: false }.frames();
-        let frame = |first, payload: &[u8]| Frame { first, payload: payload.to_vec() };
-        assert_eq!(sent.frames, [frame(0x81, b"word"), frame(0x8b, b"bare")]);
-        assert_eq!((sent.unmasked, sent.unfinished.len()), (1, 9));
-    }
-}
+mod tests;

@@ -1,22 +1,20 @@
 //! The examiner's hands: asks the target in its own pace, keeps the good twin at hand, and shows what was exchanged.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
 use tokio::time::{Instant, sleep};
 
 use super::answer::Answer;
-use super::canary::Canary;
+use super::canary::{Canary, WATCHWORD, contains};
 use super::dos::Bounds;
 use super::finding::{Exchange, Verdict};
 use super::frame::{self, FIN, opcode};
-use super::redact::without_tokens;
+use super::redact::Redactor;
 use super::request::Request;
 use super::target::Target;
 use super::wire::{End, Heard, OpenError, Wire};
-
-/// The longest that the target is waited for while it says that it is busy, for one question.
-const BUSY_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The longest single wait, whatever Retry-After says.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -35,13 +33,18 @@ const LINE_CHARS: usize = 300;
 pub struct Patience {
     /// For the answer to a handshake.
     pub answer: Duration,
+    /// For a target that says that it is busy, at each question.
+    pub busy: Duration,
     /// For a session to be ended behind a frame that must end it.
     pub close: Duration,
+    /// For a case, floods excepted, which have their own bounds.
+    pub case: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { answer: Duration::from_secs(15), close: Duration::from_secs(10) }
+        let [answer, busy, close, case] = [15, 60, 10, 300].map(Duration::from_secs);
+        Self { answer, busy, close, case }
     }
 }
 
@@ -81,13 +84,18 @@ pub struct Exam {
     pub patience: Patience,
     /// How much the suite of floods may do.
     pub bounds: Bounds,
+    redactor: OnceLock<Redactor>,
     turn: usize,
 }
 
 impl Exam {
-    /// An examination, with the default bounds for floods.
-    pub fn new(target: Target, canary: Option<Canary>, patience: Patience) -> Self {
-        Self { target, canary, patience, bounds: Bounds::default(), turn: 0 }
+    /// An examination, with the default bounds for floods. Where a canary listens every handshake carries its watchword.
+    pub fn new(mut target: Target, canary: Option<Canary>, patience: Patience) -> Self {
+        if canary.is_some() {
+            let sign = if target.path.contains('?') { '&' } else { '?' };
+            target.path = format!("{}{sign}{WATCHWORD}", target.path);
+        }
+        Self { target, canary, patience, bounds: Bounds::default(), redactor: OnceLock::new(), turn: 0 }
     }
 
     /// A handshake that must come in: with a key of its own and the next of the good tokens.
@@ -114,7 +122,7 @@ impl Exam {
     /// Sends these bytes on a connection of their own and gives the answer. A target that says it is busy, or drops, is
     /// waited for and asked again.
     pub async fn ask(&self, bytes: &[u8]) -> Asked {
-        let until = Instant::now() + BUSY_PATIENCE;
+        let until = Instant::now() + self.patience.busy;
         let mut drops = 0;
         loop {
             let asked = self.ask_once(bytes).await;
@@ -191,13 +199,11 @@ impl Exam {
 
     /// Judges that bytes were refused: an answer of 4xx or 5xx, and nothing behind it heard of them.
     pub async fn refused(&self, what: &str, bytes: &[u8]) -> Verdict {
-        let mark = self.canary.as_ref().map(Canary::mark);
+        let mark = self.mark();
         let asked = self.ask(bytes).await;
         let said = self.told(&asked);
         let exchange = self.exchange(bytes, &asked);
-        if let (Some(canary), Some(mark)) = (&self.canary, mark)
-            && !canary.since(mark).await.is_empty()
-        {
+        if self.reached(mark, bytes).await {
             return Verdict::fell(format!("{what}: it reached the backend ({said})")).with(exchange);
         }
         let verdict = match &asked {
@@ -209,6 +215,21 @@ impl Exam {
             _ => Verdict::undecided(format!("{what}: {said}, which is no refusal")),
         };
         verdict.with(exchange)
+    }
+
+    /// Where the canary stands; `None` where there is none.
+    pub fn mark(&self) -> Option<usize> {
+        self.canary.as_ref().map(Canary::mark)
+    }
+
+    /// Whether these bytes reached the backend since a mark. Whoever called counts where they carry no watchword.
+    pub async fn reached(&self, mark: Option<usize>, sent: &[u8]) -> bool {
+        let (Some(canary), Some(mark)) = (&self.canary, mark) else { return false };
+        let arrived = match contains(sent, WATCHWORD.as_bytes()) {
+            true => canary.since(mark).await,
+            false => canary.since_of_anybody(mark).await,
+        };
+        !arrived.is_empty()
     }
 
     /// What came of a question, in a few words.
@@ -242,9 +263,10 @@ impl Exam {
 
     /// Bytes as text: bounded, controls escaped, tokens taken out, good ones and what was made of them.
     pub fn shown(&self, bytes: &[u8]) -> String {
-        let tokens = self.target.credential.iter().flat_map(|credential| &credential.tokens);
-        let tokens: Vec<&str> = tokens.map(|token| token.expose().as_str()).collect();
-        let text = without_tokens(&String::from_utf8_lossy(bytes), &tokens);
+        // What is cut off here lies far beyond what is shown.
+        let first = bytes.get(..bytes.len().min(4 * SHOWN_CHARS)).unwrap_or_default();
+        let redactor = self.redactor.get_or_init(|| Redactor::new(&self.target.secrets()));
+        let text = redactor.redacted(&String::from_utf8_lossy(first));
         let mut shown = String::new();
         for (count, letter) in text.chars().enumerate() {
             match letter {

@@ -170,6 +170,8 @@ pub struct Scorecard {
     pub began: String,
     /// What weakens the policy, with the operator's reason, where a policy was given.
     pub dangers: Vec<(String, String)>,
+    /// Why not everything was tried, where the run did not come to its end.
+    pub cut_short: Option<String>,
     /// The findings in the order of the run.
     pub findings: Vec<Finding>,
 }

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 pub mod answer;
 pub mod auth;
@@ -29,7 +29,7 @@ pub mod target;
 pub mod tls;
 pub mod wire;
 
-pub use canary::Canary;
+pub use canary::{Callers, Canary};
 pub use exam::{Exam, Patience};
 pub use finding::{Finding, Outcome, Scorecard, Suite, Verdict};
 pub use request::Request;
@@ -88,44 +88,89 @@ pub trait Progress {
     fn found(&mut self, finding: &Finding);
 }
 
-/// Runs suites one after another and gives what they found.
+/// Runs suites one after another. What a run that is dropped has found so far stands in `findings`.
 ///
 /// # Errors
 /// With a sentence where the good twin does not come in at all, or not through to the canary: then nothing can be proved.
-pub async fn run(suites: &[Suite], exam: &mut Exam, progress: &mut dyn Progress) -> Result<Vec<Finding>, String> {
-    let mark = exam.canary.as_ref().map(Canary::mark);
-    exam.twin().await?;
-    if let (Some(canary), Some(mark)) = (&exam.canary, mark)
-        && canary.since(mark).await.is_empty()
-    {
-        let address = canary.address();
-        return Err(format!(
-            "a good handshake comes in, and the canary at {address} hears nothing: is it the backend?"
-        ));
-    }
-    let mut findings = Vec::new();
+pub async fn run(
+    suites: &[Suite],
+    exam: &mut Exam,
+    progress: &mut dyn Progress,
+    findings: &mut Vec<Finding>,
+) -> Result<(), String> {
+    arrives(exam).await?;
     for suite in suites {
         let cases = cases(*suite, exam);
-        findings.extend(run_cases(*suite, cases, exam, progress).await);
+        run_cases(*suite, cases, exam, progress, findings).await;
     }
-    Ok(findings)
+    Ok(())
 }
 
-/// Runs some cases of a suite and gives what they found.
-pub async fn run_cases(suite: Suite, cases: Vec<Case>, exam: &mut Exam, progress: &mut dyn Progress) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let mut twin = Err(String::from("nothing has come in"));
+/// The good twin comes in, and through to the canary, where one listens.
+async fn arrives(exam: &mut Exam) -> Result<(), String> {
+    let mark = exam.mark();
+    exam.twin().await?;
+    let (Some(canary), Some(mark)) = (&exam.canary, mark) else { return Ok(()) };
+    if !canary.since(mark).await.is_empty() {
+        return Ok(());
+    }
+    // A target that passes no query on lets no watchword through.
+    canary.listens_to(Callers::Everybody);
+    if !canary.since(mark).await.is_empty() {
+        return Ok(());
+    }
+    Err(format!("a good handshake comes in, and the canary at {} hears nothing: is it the backend?", canary.address()))
+}
+
+/// Runs some cases of a suite. Where the target lets nobody in any longer the rest of them is not tried.
+pub async fn run_cases(
+    suite: Suite,
+    cases: Vec<Case>,
+    exam: &mut Exam,
+    progress: &mut dyn Progress,
+    findings: &mut Vec<Finding>,
+) {
+    let mut twin = Twin::default();
     progress.begins(suite, cases.len());
     for case in cases {
         progress.tries(&case);
         let began = Instant::now();
-        let verdict = judge(&case.probe, exam, &mut twin).await;
+        let verdict = judge(suite, &case.probe, exam, &mut twin).await;
         let verdict = Verdict { said: exam.shown_in_a_line(&verdict.said), ..verdict };
-        let finding = finding(suite, &case, verdict, began.elapsed());
+        let finding = Finding { suite, id: case.id, name: case.name, verdict, took: began.elapsed() };
         progress.found(&finding);
         findings.push(finding);
     }
-    findings
+}
+
+/// How often in a row the good twin is tried that does not come in, until a suite gives up.
+const TWINS: u32 = 3;
+
+/// The good twin: tried behind each case, and so before the next.
+#[derive(Debug, Default)]
+struct Twin {
+    /// What came of the last one.
+    last: Option<Result<(), String>>,
+    /// How many in a row did not come in.
+    refused: u32,
+}
+
+impl Twin {
+    async fn comes_in(&mut self, exam: &mut Exam) -> Result<(), String> {
+        let came = exam.twin().await;
+        self.refused = if came.is_ok() { 0 } else { self.refused.saturating_add(1) };
+        self.last = Some(came.clone());
+        came
+    }
+
+    /// Before a case: as it came in behind the last one, or once more.
+    async fn before(&mut self, exam: &mut Exam) -> Result<(), String> {
+        match &self.last {
+            Some(Ok(())) => Ok(()),
+            Some(Err(why)) if self.refused >= TWINS => Err(format!("the good twin was tried {TWINS} times: {why}")),
+            _ => self.comes_in(exam).await,
+        }
+    }
 }
 
 /// The cases of a suite against this target.
@@ -140,24 +185,32 @@ pub fn cases(suite: Suite, exam: &mut Exam) -> Vec<Case> {
     }
 }
 
-fn finding(suite: Suite, case: &Case, verdict: Verdict, took: Duration) -> Finding {
-    Finding { suite, id: case.id, name: case.name, verdict, took }
+/// How long a case may take: more than one that a patient target answers ever does.
+fn longest(suite: Suite, exam: &Exam) -> Duration {
+    match suite {
+        Suite::Dos => exam.bounds.longest(),
+        _ => exam.patience.case,
+    }
 }
 
-/// Judges a case between two good twins; the one behind it is the one before the next.
-async fn judge(probe: &Probe, exam: &mut Exam, twin: &mut Result<(), String>) -> Verdict {
+/// Judges a case between two good twins.
+async fn judge(suite: Suite, probe: &Probe, exam: &mut Exam, twin: &mut Twin) -> Verdict {
     if matches!(probe, Probe::NotApplicable(_) | Probe::NotRun(_)) {
         return tried(probe, exam).await;
     }
-    if twin.is_err() {
-        *twin = exam.twin().await;
-    }
-    if let Err(why) = twin {
+    if let Err(why) = twin.before(exam).await {
         return Verdict::undecided(format!("before it, {why}"));
     }
-    let verdict = tried(probe, exam).await;
-    *twin = exam.twin().await;
-    match (verdict.outcome, &*twin) {
+    let limit = longest(suite, exam);
+    // On the heap: what a suite keeps over its waits is large.
+    let verdict = timeout(limit, Box::pin(tried(probe, exam))).await;
+    let verdict = verdict.unwrap_or_else(|_| {
+        Verdict::undecided(format!("broken off after {} s: the target answers too slowly for it", limit.as_secs()))
+    });
+    if let Some(canary) = &exam.canary {
+        canary.honest();
+    }
+    match (verdict.outcome, twin.comes_in(exam).await) {
         (Outcome::Held, Err(why)) => {
             Verdict { outcome: Outcome::Undecided, said: format!("after it, {why}"), ..verdict }
         }

@@ -128,10 +128,31 @@ impl Target {
         }
     }
 
+    /// What nobody is shown: the good tokens, and what may be one in the query of the URL.
+    pub fn secrets(&self) -> Vec<&str> {
+        let tokens = self.credential.iter().flat_map(|credential| &credential.tokens);
+        let tokens = tokens.map(|token| token.expose().as_str());
+        let query = self.path.split_once('?').map_or("", |(_, query)| query);
+        tokens.chain(query.split('&').filter_map(|pair| pair.split_once('=')).filter_map(secret)).collect()
+    }
+
     /// Whether a browser sends the credential by itself, whoever's page asks.
     pub fn is_ambient(&self) -> bool {
         self.credential.as_ref().is_some_and(|credential| !credential.carrier.is_explicit())
     }
+}
+
+/// Words in the name of a parameter whose value is a secret, however short.
+const SECRET_NAMES: [&str; 9] = ["auth", "jwt", "key", "pass", "secret", "session", "sig", "ticket", "token"];
+
+/// A value without one of those names is a secret where it is so long.
+const SECRET_LENGTH: usize = 16;
+
+/// The value of a parameter that may be a token.
+fn secret<'q>((name, value): (&'q str, &'q str)) -> Option<&'q str> {
+    let name = name.to_ascii_lowercase();
+    let is_secret = value.len() >= SECRET_LENGTH || SECRET_NAMES.iter().any(|word| name.contains(word));
+    (is_secret && !value.is_empty()).then_some(value)
 }
 
 #[cfg(test)]

@@ -171,7 +171,8 @@ impl Wire {
 
     /// Reads once; says whether anything, an end included, came before the deadline.
     async fn read(&mut self, until: Instant) -> bool {
-        let mut buffer = [0; 16 << 10];
+        // On the heap: every future that reads would be as large.
+        let mut buffer = vec![0; 16 << 10];
         match timeout_at(until, self.stream.read(&mut buffer)).await {
             Err(_) => return false,
             Ok(Ok(0)) => self.end = Some(End::Clean),

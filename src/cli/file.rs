@@ -33,16 +33,31 @@ pub(super) enum Mode {
     Everybody,
 }
 
-/// Writes a file beside its place with its mode from the beginning, then puts it there: nobody sees half of it.
-pub(super) fn write_whole(path: &Path, mode: Mode, bytes: &[u8]) -> io::Result<()> {
+/// Tells whether a file could be written at a place; what stands there stays.
+pub(super) fn try_place(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    let beside = beside(path)?;
+    create(&beside, Mode::Owner)?;
+    fs::remove_file(&beside)
+}
+
+/// The place of a file that is not whole yet, which is free.
+fn beside(path: &Path) -> io::Result<PathBuf> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}.part", std::process::id()));
     let beside = PathBuf::from(beside);
     // In a container every process may have the same id: what an interrupted one left behind is in the way.
     match fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(beside),
     }
+}
+
+/// Writes a file beside its place with its mode from the beginning, then puts it there: nobody sees half of it.
+pub(super) fn write_whole(path: &Path, mode: Mode, bytes: &[u8]) -> io::Result<()> {
+    let beside = beside(path)?;
     let written = create(&beside, mode).and_then(|mut file| {
         file.write_all(bytes)?;
         file.sync_all()?;
@@ -96,5 +111,19 @@ mod tests {
             assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         }
         assert!(write_whole(&folder.path().join("no/file"), Mode::Owner, b"x").is_err());
+    }
+
+    #[test]
+    fn a_place_is_tried_and_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        try_place(&path).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        fs::write(&path, "there").unwrap();
+        try_place(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "there");
+        for wrong in [folder.path().join("no/file"), folder.path().to_owned()] {
+            assert!(try_place(&wrong).is_err(), "{}", wrong.display());
+        }
     }
 }

@@ -27,7 +27,12 @@ pub struct Examined {
 }
 
 /// Waits that are long enough for a house of this process, and short enough for a test.
-pub const BRISK: Patience = Patience { answer: Duration::from_secs(5), close: Duration::from_secs(3) };
+pub const BRISK: Patience = Patience {
+    answer: Duration::from_secs(5),
+    busy: Duration::from_secs(60),
+    close: Duration::from_secs(3),
+    case: Duration::from_secs(120),
+};
 
 /// Builds the house of a plan in front of a canary.
 pub async fn examined(plan: Plan) -> Examined {
@@ -93,7 +98,10 @@ pub fn signing(signer: &Signer) -> Signing {
 impl Examined {
     /// Runs one suite.
     pub async fn run(&mut self, suite: Suite) -> Vec<Finding> {
-        wsgate::audit::run(&[suite], &mut self.exam, &mut Aloud).await.expect("a good twin that comes in")
+        let mut findings = Vec::new();
+        let ran = wsgate::audit::run(&[suite], &mut self.exam, &mut Aloud, &mut findings).await;
+        ran.expect("a good twin that comes in");
+        findings
     }
 
     /// Runs one suite, of which every case that can be tried must hold.

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::sample::Sample;
 use super::{keyless, now};
 use crate::audit::exam::Asked;
-use crate::audit::redact::pieces;
+use crate::audit::redact::Redactor;
 use crate::audit::wire::Wire;
 use crate::audit::{Canary, Exam, Request, Verdict};
 use crate::policy::credential::Carrier;
@@ -30,11 +30,9 @@ pub(super) fn core(token: &str) -> &str {
     token.rsplit_once('.').map_or(token, |(_, signature)| signature)
 }
 
-/// Whether a piece of a token is in these bytes.
+/// Whether a token, or a long piece of it, is in these bytes, however it is written.
 pub(super) fn holds(bytes: &[u8], token: &str) -> bool {
-    let pieces = pieces(core(token));
-    let found = |piece: &String| bytes.windows(piece.len().max(1)).any(|part| part == piece.as_bytes());
-    pieces.iter().any(found)
+    Redactor::new(&[core(token)]).finds(bytes)
 }
 
 /// A handshake with the token in this place.

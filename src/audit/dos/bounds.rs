@@ -115,6 +115,11 @@ impl Bounds {
         }
     }
 
+    /// How long a case may take: everything that it waits for, twice.
+    pub(in crate::audit) fn longest(self) -> Duration {
+        (self.quiet + self.flood + self.hold + self.margin + 3 * self.recovery) * 2
+    }
+
     /// Fewer connections than wanted where this process may not have as many open.
     pub(super) fn within_own_limit(self, wanted: usize) -> usize {
         wanted.min(free_descriptors())

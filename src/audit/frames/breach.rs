@@ -248,8 +248,7 @@ pub(super) async fn judge(breaches: &[Breach], exam: &mut Exam) -> Verdict {
 
 /// One ends this session, and nothing of it reaches the backend.
 pub(super) async fn ends(breach: &Breach, mut wire: Wire, exam: &Exam) -> Verdict {
-    // The session's own contact is the last that came.
-    let mark = seen::mark(exam).map(|mark| mark.saturating_sub(1));
+    let mark = seen::mark_of_last(exam);
     let mut early = None;
     for frame in &breach.good {
         wire.send(frame).await;

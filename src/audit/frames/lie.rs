@@ -113,7 +113,7 @@ pub(super) async fn judge(lies: &[Lie], exam: &mut Exam) -> Verdict {
 
 async fn kept_away(lie: &Lie, exam: &mut Exam) -> Verdict {
     if let Some(canary) = &exam.canary {
-        canary.next(Manner::Sends(lie.bytes.clone()));
+        canary.answers(Manner::Sends(lie.bytes.clone()));
     }
     let mut wire = match exam.session().await {
         Ok(wire) => wire,

@@ -88,7 +88,7 @@ pub(super) async fn judge_behind_close(exam: &mut Exam) -> Verdict {
             Ok(wire) => wire,
             Err(why) => return Verdict::undecided(why),
         };
-        let mark = seen::mark(exam).map(|mark| mark.saturating_sub(1));
+        let mark = seen::mark_of_last(exam);
         wire.send(&first).await;
         let ending = seen::ending(&mut wire, exam.patience.close).await;
         if let Some(data) = then {
@@ -121,7 +121,7 @@ pub(super) async fn judge_ignored(within: Duration, exam: &mut Exam) -> Verdict 
     wire.send(&frame::close(1000, "")).await;
     let own = ends("after the client's Close", &mut wire, within).await;
     let Some(canary) = exam.canary.as_ref().filter(|_| own.outcome == Outcome::Held) else { return own };
-    canary.next(Manner::Sends(bare(FIN | opcode::CLOSE, &1000_u16.to_be_bytes())));
+    canary.answers(Manner::Sends(bare(FIN | opcode::CLOSE, &1000_u16.to_be_bytes())));
     let session = exam.session().await;
     if let Some(canary) = &exam.canary {
         canary.honest();
@@ -183,7 +183,7 @@ pub(super) async fn judge_silence(within: Duration, exam: &mut Exam) -> Verdict 
         Ok(wire) => wire,
         Err(why) => return Verdict::undecided(why),
     };
-    let mark = seen::mark(exam).map(|mark| mark.saturating_sub(1));
+    let mark = seen::mark_of_last(exam);
     let ping = match wire.frame(within).await {
         Heard::This(frame) if frame.opcode() == opcode::PING && seen::flaw(&frame).is_none() => frame,
         Heard::This(frame) => return Verdict::fell(format!("not a Ping came, but {}", seen::hex(&[frame.first]))),

@@ -1,6 +1,5 @@
 //! Compression that nobody decided on: permessage-deflate (RFC 7692) is offered, and its bit used without an agreement.
 
-use super::seen;
 use super::{Probe, breach, breach::Breach, case, not_applicable};
 use crate::audit::canary::Contact;
 use crate::audit::exam::Asked;
@@ -25,7 +24,7 @@ pub(super) fn cases(policy: Option<&Policy>) -> Vec<Case> {
 /// An offer is neither agreed to nor seen by the backend.
 pub(super) async fn judge(exam: &mut Exam) -> Verdict {
     let request = exam.good().with(FIELD, OFFER);
-    let mark = seen::mark(exam);
+    let mark = exam.mark();
     let asked = exam.ask(&request.bytes()).await;
     let exchange = exam.exchange(&request.bytes(), &asked);
     let offered = match (&exam.canary, mark) {

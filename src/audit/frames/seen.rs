@@ -107,9 +107,9 @@ pub(super) async fn arrived(exam: &Exam, mark: Option<usize>) -> Option<Sent> {
     canary.since(mark).await.last().map(Contact::frames)
 }
 
-/// Where the canary stands.
-pub(super) fn mark(exam: &Exam) -> Option<usize> {
-    exam.canary.as_ref().map(Canary::mark)
+/// The mark behind which the last session's own contact came.
+pub(super) fn mark_of_last(exam: &Exam) -> Option<usize> {
+    exam.canary.as_ref().map(Canary::mark_of_last)
 }
 
 /// A session that answers a Ping.

@@ -137,7 +137,7 @@ async fn proxy_header(version: ProxyVersion, exam: &mut Exam) -> Verdict {
         ProxyVersion::Two => b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x42\xcb\0\x71\x01\x9c\x40\x01\xbb",
     };
     let bytes = exam.good().bytes();
-    let mark = exam.canary.as_ref().map(|canary| canary.mark());
+    let mark = exam.mark();
     let mut tcp = match Wire::tcp(&exam.target, None).await {
         Ok(tcp) => tcp,
         Err(error) => return Verdict::undecided(format!("no connection: {error}")),
@@ -151,7 +151,7 @@ async fn proxy_header(version: ProxyVersion, exam: &mut Exam) -> Verdict {
         Err(error) => Asked::Failed(error.to_string()),
     };
     let told = exam.told(&asked);
-    let reached = reached(exam, mark).await;
+    let reached = exam.reached(mark, &sent).await;
     let verdict = match &asked {
         Asked::Answered(answer, _) if answer.is_switching() => {
             Verdict::fell("the socket opens: whoever writes a PROXY header is believed, and has any address he likes")
@@ -167,13 +167,6 @@ async fn proxy_header(version: ProxyVersion, exam: &mut Exam) -> Verdict {
 async fn on_wire(exam: &Exam, mut wire: Wire, bytes: &[u8]) -> Asked {
     wire.send(bytes).await;
     Asked::on(wire, exam.patience.answer).await
-}
-
-async fn reached(exam: &Exam, mark: Option<usize>) -> bool {
-    match (&exam.canary, mark) {
-        (Some(canary), Some(mark)) => !canary.since(mark).await.is_empty(),
-        _ => false,
-    }
 }
 
 /// Judges what a refusal says.

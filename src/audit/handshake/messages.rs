@@ -196,14 +196,12 @@ fn extending(request: Request, value: &str) -> Request {
 pub(super) async fn noise(noise: &[Attempt], exam: &Exam) -> Verdict {
     let mut verdict = Verdict::undecided("nothing was tried");
     for Attempt { what, request } in noise {
-        let mark = exam.canary.as_ref().map(|canary| canary.mark());
+        let mark = exam.mark();
         let bytes = request.bytes();
         let asked = exam.ask_once(&bytes).await;
         let told = exam.told(&asked);
         let exchange = exam.exchange(&bytes, &asked);
-        if let (Some(canary), Some(mark)) = (&exam.canary, mark)
-            && !canary.since(mark).await.is_empty()
-        {
+        if exam.reached(mark, &bytes).await {
             return Verdict::fell(format!("{what}: it reached the backend ({told})")).with(exchange);
         }
         verdict = match &asked {

@@ -5,7 +5,7 @@
 //! fields that must not pass (`fields`), a backend that lies (`lies`), bytes that come too early or too late (`tunnel`),
 //! and what the answers themselves give away (`answers`). Slowness belongs to the suite of floods.
 
-use super::canary::Contact;
+use super::canary::{Contact, contains};
 use super::rule::Rule;
 use super::{Attempt, Case, Exam, Request, Verdict};
 
@@ -93,11 +93,6 @@ fn own(probe: Probe) -> super::Probe {
 /// The probe where the target's backend is ours.
 fn with_canary(exam: &Exam, probe: Probe) -> super::Probe {
     if exam.canary.is_some() { own(probe) } else { super::Probe::NotRun("--canary") }
-}
-
-/// Whether `part` stands anywhere in `bytes`.
-fn contains(bytes: &[u8], part: &[u8]) -> bool {
-    bytes.windows(part.len()).any(|window| window == part)
 }
 
 /// Whether a backend got this: the very bytes behind its head, or a frame of this payload, whose mask may be another.

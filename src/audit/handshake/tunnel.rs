@@ -70,9 +70,9 @@ pub(super) async fn second(refused: &[Attempt], exam: &Exam) -> Verdict {
     let mut last = Verdict::undecided("none of the handshakes is refused");
     for Attempt { what, request } in refused {
         for at_once in [true, false] {
-            let mark = exam.canary.as_ref().map(Canary::mark);
+            let mark = exam.mark();
             if let Some(canary) = &exam.canary {
-                canary.next(Manner::Says(REFUSES.to_owned()));
+                canary.answers(Manner::Says(REFUSES.to_owned()));
             }
             let mut sent = request.bytes();
             if at_once {
@@ -135,7 +135,7 @@ pub(super) async fn early(early: Early, exam: &mut Exam) -> Verdict {
 
 async fn same_write(exam: &mut Exam, tail: &[u8]) -> Verdict {
     let bytes = exam.good().and_tail(tail).bytes();
-    let mark = exam.canary.as_ref().map(Canary::mark);
+    let mark = exam.mark();
     let mut asked = exam.ask(&bytes).await;
     let told = exam.told(&asked);
     let mut answered = false;
@@ -166,7 +166,7 @@ async fn same_write_refused(exam: &mut Exam, tail: &[u8]) -> Verdict {
     let bytes = exam.good().and_tail(tail).bytes();
     let Some(canary) = &exam.canary else { return Verdict::undecided("there is no canary") };
     let mark = canary.mark();
-    canary.next(Manner::Says(REFUSES.to_owned()));
+    canary.answers(Manner::Says(REFUSES.to_owned()));
     let asked = exam.ask_once(&bytes).await;
     let told = exam.told(&asked);
     let passed = passed(exam, Some(mark), tail).await;
@@ -186,7 +186,7 @@ async fn later(exam: &mut Exam, tail: &[u8], pause: Duration) -> Verdict {
         let bytes = exam.good().bytes();
         let Some(canary) = &exam.canary else { break };
         let mark = canary.mark();
-        canary.next(Manner::Silent);
+        canary.answers(Manner::Silent);
         let Ok(mut wire) = exam.open().await else { continue };
         wire.send(&bytes).await;
         if !is_asked(exam, canary, mark).await {

@@ -44,6 +44,7 @@ fn summary(card: &Scorecard) -> Markup {
                 li class=(outcome.as_str()) { b { (card.count(outcome)) } (outcome.as_str()) }
             }
         }
+        @if let Some(why) = &card.cut_short { p { b { "Not all was tried: " (why) "." } } }
         @if !card.dangers.is_empty() {
             h2 { "What weakens the policy, by its operator's word" }
             table {

@@ -5,13 +5,15 @@ use serde_json::{Value, json};
 use crate::audit::finding::{Course, Finding, Outcome, Scorecard};
 use crate::audit::rule::rule;
 
-/// The scorecard as JSON: `url`, `began`, `dangers`, `counts` and `findings`.
+/// The scorecard as JSON: `url`, `began`, `cut_short` (why not all was tried, or null), `dangers`, `counts`
+/// and `findings`.
 pub fn json(card: &Scorecard) -> String {
     let counts = [Outcome::Held, Outcome::Fell, Outcome::Undecided, Outcome::NotApplicable, Outcome::NotRun];
     let counts = counts.map(|outcome| (outcome.as_str().replace(' ', "_"), Value::from(card.count(outcome))));
     let whole = json!({
         "url": card.url,
         "began": card.began,
+        "cut_short": card.cut_short,
         "dangers": card.dangers.iter().cloned().map(|(key, reason)| (key, Value::from(reason))).collect::<Value>(),
         "counts": counts.into_iter().collect::<Value>(),
         "findings": card.findings.iter().map(finding).collect::<Vec<_>>(),

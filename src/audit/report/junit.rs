@@ -4,8 +4,8 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use crate::audit::finding::{Finding, Outcome, Scorecard, Suite};
 
-/// A test suite for each suite, a test case for each finding: a fall is a failure, an undecided case an error, what was
-/// not tried is skipped.
+/// A test suite for each suite, a test case for each finding: a fall is a failure, an undecided case an error, and so is
+/// a run that was cut short; what was not tried is skipped.
 pub fn junit(card: &Scorecard) -> String {
     let mut report = Report::new(format!("wsgate audit {}", card.url));
     for suite in Suite::ALL {
@@ -15,6 +15,11 @@ pub fn junit(card: &Scorecard) -> String {
             tests.add_test_cases(cases);
             report.add_test_suite(tests);
         }
+    }
+    if let Some(why) = &card.cut_short {
+        let mut run = TestSuite::new("run");
+        run.add_test_case(TestCase::new("all was tried", not_held(NonSuccessKind::Error, why)));
+        report.add_test_suite(run);
     }
     report.to_string().unwrap_or_default()
 }

@@ -22,6 +22,10 @@ pub fn sarif(card: &Scorecard) -> String {
                 "version": env!("CARGO_PKG_VERSION"),
                 "rules": rules.values().map(|rule| described(rule)).collect::<Vec<_>>(),
             }},
+            "invocations": [{
+                "executionSuccessful": card.cut_short.is_none(),
+                "exitCodeDescription": card.cut_short,
+            }],
             "results": tried.iter().map(|finding| result(card, finding)).collect::<Vec<_>>(),
         }],
     });

@@ -17,6 +17,7 @@ fn card() -> Scorecard {
         url: String::from("wss://chat.test/chat"),
         began: String::from("2026-01-02T03:04:05Z"),
         dangers: vec![(String::from("danger_no_auth"), String::from("<b>a reason</b>"))],
+        cut_short: None,
         findings: vec![
             finding("OR08", "held", Outcome::Held),
             finding("OR09", "fell", Outcome::Fell),
@@ -64,4 +65,20 @@ fn sarif_has_a_result_for_each_case_that_was_tried() {
     let told: Vec<_> = results.iter().map(|result| (result["kind"].as_str(), result["level"].as_str())).collect();
     let expected = [(Some("pass"), Some("none")), (Some("fail"), Some("error")), (Some("review"), Some("none"))];
     assert_eq!(told, expected);
+}
+
+#[test]
+fn every_report_tells_that_a_run_was_cut_short() {
+    let cut = Scorecard { cut_short: Some(String::from("it was <interrupted>")), ..card() };
+    for (name, render) in
+        [("html", html as fn(&Scorecard) -> String), ("json", json), ("junit", junit), ("sarif", sarif)]
+    {
+        assert!(render(&cut).contains("interrupted"), "{name}");
+        assert!(!render(&card()).contains("interrupted"), "{name}");
+    }
+    let read = quick_junit::Report::deserialize_from_str(&junit(&cut)).unwrap();
+    assert_eq!((read.tests, read.errors), (6, 2));
+    let read: serde_json::Value = serde_json::from_str(&sarif(&cut)).unwrap();
+    assert_eq!(read["runs"][0]["invocations"][0]["executionSuccessful"], false);
+    assert!(!html(&cut).contains("<interrupted>"));
 }

@@ -243,7 +243,7 @@ impl Client {
 
     /// Reads once.
     async fn take(&mut self) -> Result<(), NoTls> {
-        let mut buffer = [0; 16 << 10];
+        let mut buffer = vec![0; 16 << 10];
         let mut came = match self.tcp.read(&mut buffer).await {
             Ok(0) => {
                 self.end = Some(End::Cut);

@@ -10,7 +10,7 @@ use super::reply::{self, Reply};
 use super::weak::{exchange, said_to};
 use crate::audit::finding::Exchange;
 use crate::audit::wire::{Heard, Wire};
-use crate::audit::{Canary, Exam, Outcome, Verdict};
+use crate::audit::{Exam, Outcome, Verdict};
 
 /// Empty records that are sent: 320 KiB of nothing.
 const EMPTY_RECORDS: usize = 1 << 16;
@@ -97,7 +97,7 @@ pub(super) async fn plain(exam: &mut Exam) -> Verdict {
     // A credential goes in the clear only where nobody else can hear it.
     let is_own = exam.target.address.ip().is_loopback();
     let request = if is_own { exam.good() } else { exam.anonymous() }.bytes();
-    let mark = exam.canary.as_ref().map(Canary::mark);
+    let mark = exam.mark();
     let Ok(tcp) = Wire::tcp(&exam.target, None).await else {
         return Verdict::undecided("no connection");
     };
@@ -110,10 +110,7 @@ pub(super) async fn plain(exam: &mut Exam) -> Verdict {
         Heard::Silence => String::from("silence"),
         Heard::Garbled(_) => String::from("no HTTP"),
     };
-    let reached = match (&exam.canary, mark) {
-        (Some(canary), Some(mark)) => !canary.since(mark).await.is_empty(),
-        _ => false,
-    };
+    let reached = exam.reached(mark, &request).await;
     let verdict = match heard {
         _ if reached => Verdict::fell("plain HTTP on the port of TLS reached the backend"),
         Heard::This(answer) if answer.is_switching() => Verdict::fell("a socket opened without TLS"),

@@ -2,24 +2,28 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::sleep;
 
 use super::exit::Exit;
-use super::{could_not_run, file, unix_now};
+use super::{could_not_run, unix_now};
 use crate::audit::dos::{Bounds, Consent, may_attack};
-use crate::audit::report;
 use crate::audit::{self, Canary, Exam, Outcome, Patience, Scorecard, Suite};
 use crate::policy::auth::algorithm::Algorithm;
 use crate::policy::credential::Carrier;
+use crate::units::{format_duration, parse_duration};
 
+mod files;
 mod from_policy;
 mod progress;
 mod signing;
 mod target;
 
+use files::Files;
 use progress::{Place, Told};
 use target::Described;
 
@@ -53,6 +57,9 @@ pub struct AuditArgs {
     /// A PEM file of the authorities to trust instead of the system's
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+    /// How long it may take in all; what is not tried by then is told
+    #[arg(long, value_name = "TIME", default_value = "2h", value_parser = parse_duration)]
+    within: Duration,
     #[command(flatten)]
     beside: Beside,
     #[command(flatten)]
@@ -93,24 +100,6 @@ struct Beside {
     /// How much the floods are
     #[arg(long, value_name = "SIZE", default_value = "default")]
     floods: Floods,
-}
-
-/// Where the findings go beside the screen.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Reports")]
-struct Files {
-    /// A page for people
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
-    /// JSON
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// JUnit XML
-    #[arg(long, value_name = "FILE")]
-    junit: Option<PathBuf>,
-    /// SARIF 2.1.0
-    #[arg(long, value_name = "FILE")]
-    sarif: Option<PathBuf>,
 }
 
 const AFTER_HELP: &str = "Attack only what is yours, or what you were asked to attack.\n\
@@ -195,6 +184,7 @@ async fn audit(args: &AuditArgs, out: &mut dyn Write) -> Exit {
 
 async fn examine(args: &AuditArgs, described: Described, out: &mut dyn Write) -> Result<Exit, String> {
     let Described { target, dangers } = described;
+    args.files.try_places()?;
     let suites = args.suite.suites();
     if suites.contains(&Suite::Dos) {
         let consent = if args.beside.target_is_mine { Consent::Mine } else { Consent::Unsaid };
@@ -211,19 +201,21 @@ async fn examine(args: &AuditArgs, described: Described, out: &mut dyn Write) ->
         url: target.url.clone(),
         began: jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default().to_string(),
         dangers,
+        cut_short: None,
         findings: Vec::new(),
     };
     let mut exam = Exam::new(target, canary, Patience::default());
     exam.bounds = args.beside.floods.into();
     let mut told = Told::new(out, Place::of(&io::stdout()), Place::of(&io::stderr()));
     told.heads(&card);
-    card.findings = tokio::select! {
-        findings = audit::run(suites, &mut exam, &mut told) => findings?,
-        // What is dropped here ends with it: connections, the canary, the browser.
-        () = interrupted() => return Err(String::from("interrupted: nothing is reported")),
+    card.cut_short = tokio::select! {
+        ran = audit::run(suites, &mut exam, &mut told, &mut card.findings) => ran.map(|()| None)?,
+        // What is dropped here ends with it: connections and the browser.
+        () = interrupted() => Some(String::from("it was interrupted")),
+        () = sleep(args.within) => Some(format!("the time of {} is up", format_duration(args.within))),
     };
     told.sums_up(&card);
-    write_reports(&args.files, &card)?;
+    args.files.write(&card)?;
     Ok(exit_of(&card))
 }
 
@@ -238,34 +230,11 @@ async fn interrupted() {
     }
 }
 
-/// Something fell; something was tried and all of it held; or nothing was tried, or not all could be decided.
+/// Something fell; all was tried and held; or nothing was tried, or not all could be tried or decided.
 fn exit_of(card: &Scorecard) -> Exit {
     match (card.count(Outcome::Fell), card.count(Outcome::Undecided), card.count(Outcome::Held)) {
         (1.., ..) => Exit::Findings,
-        (0, 0, 1..) => Exit::Well,
+        (0, 0, 1..) if card.cut_short.is_none() => Exit::Well,
         _ => Exit::CouldNotRun,
     }
-}
-
-/// Makes a file of a scorecard.
-type Render = fn(&Scorecard) -> String;
-
-fn write_reports(files: &Files, card: &Scorecard) -> Result<(), String> {
-    let wanted = [
-        (&files.report, report::html as Render),
-        (&files.json, report::json),
-        (&files.junit, report::junit),
-        (&files.sarif, report::sarif),
-    ];
-    for (path, render) in wanted {
-        if let Some(path) = path {
-            write_report(path, &render(card))?;
-        }
-    }
-    Ok(())
-}
-
-fn write_report(path: &Path, text: &str) -> Result<(), String> {
-    file::write_whole(path, file::Mode::Everybody, text.as_bytes())
-        .map_err(|error| format!("{}: {error}", path.display()))
 }

@@ -53,6 +53,9 @@ impl<'a> Told<'a> {
         for finding in card.that(Outcome::Fell) {
             self.explain(finding);
         }
+        if let Some(why) = &card.cut_short {
+            self.line(&format!("\nnot all was tried: {why}"));
+        }
         let needs = not_run(card);
         let count = |outcome| format!("{} {outcome}", card.count(outcome));
         let counts = [Outcome::Held, Outcome::Fell, Outcome::Undecided, Outcome::NotApplicable].map(count).join(", ");

@@ -23,7 +23,7 @@ use stage::{Seen, Stage};
 use crate::audit::answer::Answer;
 use crate::audit::finding::Exchange;
 use crate::audit::target::Target;
-use crate::audit::{Canary, Case, Exam, Verdict};
+use crate::audit::{Case, Exam, Verdict};
 use crate::policy::credential::Carrier;
 
 /// How long a browser may take to start, to show its page, and to report.
@@ -106,15 +106,12 @@ fn carried(target: &Target) -> Option<Carried> {
 /// Judges what a page came to.
 pub(super) async fn judge(page: Page, exam: &mut Exam) -> Verdict {
     let carried = carried(&exam.target);
-    let mark = exam.canary.as_ref().map(Canary::mark);
+    let mark = exam.mark();
     let (seen, [loose, strict]) = match visited(page, exam, carried.as_ref()).await {
         Ok(visited) => visited,
         Err(why) => return Verdict::undecided(why),
     };
-    let reached = match (&exam.canary, mark) {
-        (Some(canary), Some(mark)) => !canary.since(mark).await.is_empty(),
-        _ => false,
-    };
+    let reached = exam.reached(mark, exam.target.path.as_bytes()).await;
     let Some(handshake) = &seen.handshake else {
         return Verdict::undecided("the page reported, and the browser asked for no socket");
     };
