@@ -16,6 +16,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use support::process::{Process, Ran, ran, wsgate};
 use support::shipped::{PAGE, Shipped};
+use support::within;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -109,7 +110,9 @@ impl Progress for &First {
 
 async fn findings(exam: &mut Exam) -> Vec<Finding> {
     let mut findings = Vec::new();
-    run(&[Suite::Cswsh], exam, &mut &First::default(), &mut findings).await.expect("a good twin that comes in");
+    let progress = &mut &First::default();
+    let ran = within("the end of a run", run(&[Suite::Cswsh], exam, progress, &mut findings)).await;
+    ran.expect("a good twin that comes in");
     assert_eq!(findings.len(), cases(Suite::Cswsh, exam).len(), "every case is told");
     findings
 }
@@ -126,11 +129,14 @@ fn tried(findings: &[Finding]) -> Vec<&Finding> {
 async fn a_target_that_lets_nobody_in_any_longer_is_left_alone() {
     let server = Server::saying(|number, _| Some(if number < 2 { OPENS } else { BUSY })).await;
     let findings = findings(&mut server.exam(HASTY)).await;
-    for finding in tried(&findings) {
+    let tried = tried(&findings);
+    for finding in &tried {
         assert_eq!(finding.outcome(), Outcome::Undecided, "{finding:?}");
     }
+    let given_up = |finding: &&&Finding| finding.verdict.said.contains("the good twin was tried 3 times");
+    assert_eq!(tried.iter().filter(given_up).count(), tried.len() - 3, "{tried:#?}");
     let asked = server.asked.load(Ordering::SeqCst);
-    assert!((5..100).contains(&asked), "{asked} handshakes for {} cases", findings.len());
+    assert!(asked > 5, "{asked} handshakes");
 }
 
 #[tokio::test]
