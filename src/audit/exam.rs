@@ -295,7 +295,7 @@ fn random_key() -> [u8; 16] {
 }
 
 /// How long a target that is busy asks to be left alone, within bounds.
-pub(super) fn retry_after(answer: &Answer) -> Duration {
+pub fn retry_after(answer: &Answer) -> Duration {
     let seconds = answer.value("retry-after").and_then(|value| value.trim().parse().ok()).unwrap_or(1);
     Duration::from_secs(seconds).clamp(Duration::from_millis(200), LONGEST_WAIT)
 }

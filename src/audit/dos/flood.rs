@@ -43,46 +43,66 @@ enum Came {
     Unanswered,
 }
 
+/// What came of silent connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Silent {
+    wanted: usize,
+    /// How many could be tried in the time.
+    tried: usize,
+    /// How many were taken.
+    made: usize,
+    /// How many were held at the same time.
+    live: usize,
+}
+
+impl Silent {
+    /// Of one address at most a cap of them may be held.
+    fn of_one(self, cap: usize) -> Verdict {
+        let Self { wanted, tried, made, live } = self;
+        let told = format!("{live} of {wanted} silent connections of one address were held at the same time");
+        match () {
+            () if live > cap => Verdict::fell(format!("{told}: more than {cap} are no cap")),
+            () if made == 0 => Verdict::undecided("no connection was taken"),
+            () if live == made && tried <= cap => {
+                Verdict::undecided(format!("{told}; {tried} could be tried, and {cap} may still be a cap"))
+            }
+            () => Verdict::held(told),
+        }
+    }
+
+    /// Of many addresses it is judged by what others felt of it, once it has come to something.
+    fn of_many(self) -> Verdict {
+        let Self { wanted, tried, made, live } = self;
+        let told = format!("of {wanted} silent connections {tried} were tried, {made} taken and {live} held");
+        if made == 0 || tried < wanted / 2 { Verdict::undecided(told) } else { Verdict::held(told) }
+    }
+}
+
 /// Silent connections of one address: at most a cap of them may be held at a time.
 pub(super) async fn one_address(ground: &Ground) -> Attacked {
-    let wanted = ground.bounds.within_own_limit(ground.bounds.flooding);
-    let (made, live) = silent(ground, wanted, false).await;
-    let cap = ground.bounds.cap;
-    let told = format!("{live} of {wanted} silent connections of one address were held at the same time");
-    let verdict = match () {
-        () if live > cap => Verdict::fell(format!("{told}: more than {cap} are no cap")),
-        () if made == 0 => Verdict::undecided("no connection was taken"),
-        () if live == made && wanted <= cap => {
-            Verdict::undecided(format!("{told}, which is all that could be tried with this process's open files"))
-        }
-        () => Verdict::held(told),
-    };
-    Attacked { verdict, connections: wanted }
+    let silent = silent(ground, false).await;
+    Attacked { verdict: silent.of_one(ground.bounds.cap), connections: silent.wanted }
 }
 
 /// Silent connections of many addresses.
 pub(super) async fn many_addresses(ground: &Ground) -> Attacked {
-    let wanted = ground.bounds.within_own_limit(ground.bounds.flooding);
-    let (made, live) = silent(ground, wanted, true).await;
-    let verdict = Verdict::held(format!("of {wanted} silent connections {made} were taken and {live} held"));
-    Attacked { verdict, connections: wanted }
+    let silent = silent(ground, true).await;
+    Attacked { verdict: silent.of_many(), connections: silent.wanted }
 }
 
-/// Opens silent connections and keeps them for the length of a flood: how many were taken, and how many were held at
-/// half of that time.
-async fn silent(ground: &Ground, wanted: usize, is_spread: bool) -> (usize, usize) {
+/// Opens silent connections and keeps them for the length of a flood.
+async fn silent(ground: &Ground, is_spread: bool) -> Silent {
     let began = Instant::now();
-    let mut wires = Vec::new();
-    for batch in 0..wanted.div_ceil(ABREAST) {
-        let numbers = batch * ABREAST..wanted.min((batch + 1) * ABREAST);
+    let wanted = ground.bounds.within_own_limit(ground.bounds.flooding);
+    let (mut wires, mut tried) = (Vec::new(), 0);
+    while tried < wanted && began.elapsed() <= ground.bounds.flood {
+        let numbers = tried..wanted.min(tried + ABREAST);
+        tried = numbers.end;
         let attackers = numbers.map(|number| {
             let (ground, from) = (ground.clone(), ground.address(if is_spread { number } else { 0 }));
             async move { ground.tcp(from, Window::Usual).await.ok() }
         });
         wires.extend(side_by_side(attackers).await.into_iter().flatten().map(Wire::plain));
-        if began.elapsed() > ground.bounds.flood {
-            break;
-        }
     }
     sleep(ground.bounds.flood / 2).await;
     let made = wires.len();
@@ -91,7 +111,7 @@ async fn silent(ground: &Ground, wanted: usize, is_spread: bool) -> (usize, usiz
         live += usize::from(wire.ended(Duration::ZERO).await.is_none());
     }
     sleep(ground.bounds.flood.saturating_sub(began.elapsed())).await;
-    (made, live)
+    Silent { wanted, tried, made, live }
 }
 
 /// ClientHellos that cost nothing to send and a signature to answer.
@@ -203,13 +223,21 @@ pub(super) async fn over_cap(ground: &Ground, requests: &Requests, cap: usize, i
     for wire in &mut sessions {
         live += usize::from(wire.ended(Duration::ZERO).await.is_none());
     }
+    Attacked { verdict: capped(wanted, live, cap), connections: wanted }
+}
+
+/// The control session and a newcomer, who may be of the same address or subject.
+const BYSTANDERS: usize = 2;
+
+/// Whether a cap was kept, and was what kept the others out.
+fn capped(wanted: usize, live: usize, cap: usize) -> Verdict {
     let told = format!("of {wanted} sessions opened at once {live} lived; the policy allows {cap}");
-    let verdict = match live {
-        0 => Verdict::undecided(told),
+    match live {
         _ if live > cap => Verdict::fell(told),
+        0 => Verdict::undecided(told),
+        _ if live + BYSTANDERS < cap => Verdict::undecided(format!("{told}, so something else kept them out")),
         _ => Verdict::held(told),
-    };
-    Attacked { verdict, connections: wanted }
+    }
 }
 
 /// How many sessions are opened to exceed a cap.
@@ -278,6 +306,40 @@ fn told(came: &[Came], what: &str, connections: usize) -> Attacked {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::finding::Outcome;
+
+    #[test]
+    fn rx01_rx02_a_flood_that_did_not_reach_its_size_proves_nothing() {
+        let silent = |tried, made, live| Silent { wanted: 600, tried, made, live };
+        let cases = [
+            (silent(600, 600, 513), Outcome::Fell, Outcome::Held),
+            (silent(600, 600, 512), Outcome::Held, Outcome::Held),
+            (silent(600, 128, 128), Outcome::Held, Outcome::Held),
+            (silent(512, 512, 128), Outcome::Held, Outcome::Held),
+            (silent(512, 512, 512), Outcome::Undecided, Outcome::Held),
+            (silent(64, 64, 64), Outcome::Undecided, Outcome::Undecided),
+            (silent(600, 0, 0), Outcome::Undecided, Outcome::Undecided),
+        ];
+        for (silent, one, many) in cases {
+            assert_eq!((silent.of_one(512).outcome, silent.of_many().outcome), (one, many), "{silent:?}");
+        }
+        assert_eq!(cases.len(), 7);
+    }
+
+    #[test]
+    fn rx04_rx05_a_cap_that_was_not_reached_kept_nobody_out() {
+        let cases = [
+            (21, Outcome::Fell),
+            (20, Outcome::Held),
+            (18, Outcome::Held),
+            (17, Outcome::Undecided),
+            (0, Outcome::Undecided),
+        ];
+        for (live, outcome) in cases {
+            assert_eq!(capped(25, live, 20).outcome, outcome, "{live}");
+        }
+        assert_eq!((capped(5, 1, 1).outcome, capped(5, 0, 1).outcome), (Outcome::Held, Outcome::Undecided));
+    }
 
     #[test]
     fn a_flood_is_told_by_what_came_of_it() {

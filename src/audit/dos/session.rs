@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::bounds::Bounds;
 use super::control::round_trip;
 use super::ground::{Ground, Window, side_by_side};
 use super::verdict::seconds;
@@ -214,8 +215,10 @@ pub(super) async fn line_rate(ground: &Ground, requests: &Requests) -> Attacked 
 /// What became of a session that asks and does not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Unread {
-    /// Less than all was taken of it.
+    /// So many bytes were taken of it; then it stood still, or was ended.
     Bounded(usize),
+    /// So many bytes were taken of it, and it went on when the time was up.
+    GoesOn(usize),
     /// All that it asked for was taken, and none of what came back was read.
     Taken,
     /// Nothing comes back here.
@@ -233,21 +236,32 @@ pub(super) async fn unread(ground: &Ground, requests: &Requests) -> Attacked {
         }
     });
     let came = side_by_side(attackers).await;
-    let bounded =
-        |came: &Result<Unread, String>| if let Ok(Unread::Bounded(taken)) = came { Some(*taken) } else { None };
-    let most = came.iter().filter_map(bounded).max();
-    let verdict = match most {
+    let verdict = unread_judged(&came, &ground.bounds);
+    Attacked { verdict, connections: came.len() }
+}
+
+fn unread_judged(came: &[Result<Unread, String>], bounds: &Bounds) -> Verdict {
+    let most = |of: fn(&Unread) -> Option<usize>| came.iter().flatten().filter_map(of).max();
+    let bounded = most(|came| if let Unread::Bounded(taken) = came { Some(*taken) } else { None });
+    let goes_on = most(|came| if let Unread::GoesOn(taken) = came { Some(*taken) } else { None });
+    match (goes_on, bounded) {
         _ if came.contains(&Ok(Unread::Taken)) => Verdict::fell(format!(
             "{} MiB were taken of a session that reads nothing of what comes back",
-            ground.bounds.asked_bytes >> 20
+            bounds.asked_bytes >> 20
         )),
-        Some(most) => Verdict::held(format!("at most {} KiB were taken of a session that does not read", most >> 10)),
-        None if came.contains(&Ok(Unread::NoEcho)) => {
+        (Some(taken), _) => Verdict::undecided(format!(
+            "{} KiB were taken in {} of a session that does not read, and it went on",
+            taken >> 10,
+            seconds(bounds.hold)
+        )),
+        (None, Some(taken)) => {
+            Verdict::held(format!("at most {} KiB were taken of a session that does not read", taken >> 10))
+        }
+        (None, None) if came.contains(&Ok(Unread::NoEcho)) => {
             Verdict::new(Outcome::NotRun, "needs --canary: what stands behind the target does not echo")
         }
-        None => Verdict::undecided("no session was opened"),
-    };
-    Attacked { verdict, connections: came.len() }
+        (None, None) => Verdict::undecided("no session was opened"),
+    }
 }
 
 async fn asks(mut wire: Wire, ground: &Ground) -> Unread {
@@ -260,9 +274,11 @@ async fn asks(mut wire: Wire, ground: &Ground) -> Unread {
     let until = Instant::now() + ground.bounds.hold;
     let mut sent = 0;
     while sent < ground.bounds.asked_bytes {
+        if Instant::now() >= until {
+            return Unread::GoesOn(sent);
+        }
         // What makes no way for the length of a flood stands still.
-        let still = until.min(Instant::now() + ground.bounds.flood);
-        if timeout_at(still, wire.send(&message)).await != Ok(true) {
+        if timeout(ground.bounds.flood, wire.send(&message)).await != Ok(true) {
             return Unread::Bounded(sent);
         }
         sent += message.len();
@@ -369,6 +385,23 @@ mod tests {
             assert_eq!(judged(came, 1000).outcome, *outcome, "{came:?}");
         }
         assert_eq!(cases.len(), 5);
+    }
+
+    #[test]
+    fn rx07_only_what_stands_still_is_bounded() {
+        let away = || Err(String::from("503"));
+        let cases = [
+            (vec![Ok(Unread::Bounded(1)), Ok(Unread::Bounded(2))], Outcome::Held),
+            (vec![Ok(Unread::Bounded(1)), away()], Outcome::Held),
+            (vec![Ok(Unread::Bounded(1)), Ok(Unread::GoesOn(2))], Outcome::Undecided),
+            (vec![Ok(Unread::GoesOn(2)), Ok(Unread::Taken)], Outcome::Fell),
+            (vec![Ok(Unread::NoEcho), away()], Outcome::NotRun),
+            (vec![away()], Outcome::Undecided),
+        ];
+        for (came, outcome) in &cases {
+            assert_eq!(unread_judged(came, &Bounds::default()).outcome, *outcome, "{came:?}");
+        }
+        assert_eq!(cases.len(), 6);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::audit::answer::Answer;
 use crate::audit::canary::accept_for;
 use crate::audit::exam::Asked;
 use crate::audit::finding::Exchange;
-use crate::audit::wire::{End, Wire};
+use crate::audit::wire::{End, Heard, OpenError, Wire};
 use crate::audit::{Exam, Outcome};
 
 /// What is looked at.
@@ -148,7 +148,8 @@ async fn proxy_header(version: ProxyVersion, exam: &mut Exam) -> Verdict {
     let sent = [header, bytes.as_slice()].concat();
     let asked = match Wire::on(tcp, &exam.target).await {
         Ok(wire) => on_wire(exam, wire, &bytes).await,
-        Err(error) => Asked::Failed(error.to_string()),
+        Err(error @ OpenError::Unreachable(_)) => return Verdict::undecided(error.to_string()),
+        Err(error @ OpenError::Tls(_)) => Asked::Failed(error.to_string()),
     };
     let told = exam.told(&asked);
     let reached = exam.reached(mark, &sent).await;
@@ -157,6 +158,7 @@ async fn proxy_header(version: ProxyVersion, exam: &mut Exam) -> Verdict {
             Verdict::fell("the socket opens: whoever writes a PROXY header is believed, and has any address he likes")
         }
         _ if reached => Verdict::fell(format!("{told}: it reached the backend")),
+        Asked::Answered(answer, _) if answer.is_busy() => Verdict::undecided(format!("{told} to everybody")),
         Asked::Silent => Verdict::undecided(told),
         _ => Verdict::held(told),
     };
@@ -306,9 +308,16 @@ async fn client_gone(exam: &mut Exam) -> Verdict {
     let within = exam.patience.answer + exam.patience.close;
     let end = wire.ended(within).await;
     let exchange = Exchange { sent: exam.shown(&bytes), received: exam.shown(&wire.kept) };
-    match end {
-        Some(_) => Verdict::held("the connection ends"),
-        None => Verdict::fell(format!("{} s after the client's end the connection is still open", within.as_secs())),
+    let busy = match wire.answer(Duration::ZERO).await {
+        Heard::This(answer) if answer.is_busy() => Some(answer.status),
+        _ => None,
+    };
+    match (end, busy) {
+        (_, Some(status)) => Verdict::undecided(format!("{status} to everybody")),
+        (Some(_), None) => Verdict::held("the connection ends"),
+        (None, None) => {
+            Verdict::fell(format!("{} s after the client's end the connection is still open", within.as_secs()))
+        }
     }
     .with(exchange)
 }

@@ -2,27 +2,42 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::heads::offering;
 use super::{Attempt, Exam, Request, Row, Verdict, contains};
-use crate::audit::exam::Asked;
+use crate::audit::exam::{Asked, retry_after};
 use crate::audit::finding::Exchange;
 
 /// What must be refused: a body, a coding, or a head against the grammar of RFC 9112, or beyond any bound.
 pub(super) const ROWS: &[Row] = &[
-    ("SM07", "a body by Content-Length", &[("five bytes", |r| r.and_line("Content-Length: 5").and_tail("hello"))]),
+    (
+        "SM07",
+        "a body by Content-Length",
+        &[
+            ("five bytes", |r| r.and_line("Content-Length: 5").and_tail("hello")),
+            ("five bytes that do not come", |r| r.and_line("Content-Length: 5")),
+        ],
+    ),
     (
         "SM08",
         "a body by Transfer-Encoding",
         &[
             ("chunked", |r| coded(r, "chunked")),
+            ("chunks that do not come", |r| r.and_line("Transfer-Encoding: chunked")),
             ("chunked with a trailer", |r| {
                 coded(r, "chunked").and_line("Trailer: X-Late").and_tail("0\r\nX-Late: 1\r\n\r\n")
             }),
         ],
     ),
-    ("SM09", "both at once", &[("both", |r| coded(r, "chunked").and_line("Content-Length: 5"))]),
+    (
+        "SM09",
+        "both at once",
+        &[
+            ("both", |r| coded(r, "chunked").and_line("Content-Length: 5")),
+            ("both, and nothing comes", |r| r.and_line("Transfer-Encoding: chunked").and_line("Content-Length: 5")),
+        ],
+    ),
     (
         "SM10",
         "odd spellings of a coding",
@@ -33,6 +48,8 @@ pub(super) const ROWS: &[Row] = &[
             ("identity", |r| coded(r, "identity")),
             ("a vertical tab behind", |r| coded(r, "chunked\x0b")),
             ("two fields", |r| coded(r, "chunked").and_line("Transfer-Encoding: identity")),
+            ("xchunked, and nothing comes", |r| r.and_line("Transfer-Encoding: xchunked")),
+            ("identity, and nothing comes", |r| r.and_line("Transfer-Encoding: identity")),
         ],
     ),
     (
@@ -177,8 +194,9 @@ fn coded(request: Request, coding: &str) -> Request {
     request.and_line(format!("Transfer-Encoding: {coding}")).and_tail("0\r\n\r\n")
 }
 
+/// As short as fields are: their number is meant, and not their bytes.
 fn a_thousand_fields(request: Request) -> Request {
-    (0..1000).fold(request, |request, number| request.and_line(format!("X-{number}: {}", "a".repeat(50))))
+    (0..1000).fold(request, |request, number| request.and_line(format!("X{number}:a")))
 }
 
 fn bare(mut request: Request, bytes: &[u8]) -> Request {
@@ -232,12 +250,20 @@ pub(super) async fn prompt(costly: &[Attempt], exam: &mut Exam) -> Verdict {
         let harmless = exam.good();
         let length = bytes.len().saturating_sub(harmless.bytes().len());
         let harmless = harmless.with("X-A", "a".repeat(length)).bytes();
-        let Some((usual, _)) = fastest(exam, &harmless).await else {
-            return Verdict::undecided(format!("{}: a harmless head of its length is not answered", attempt.what));
+        let usual = match fastest(exam, &harmless).await {
+            Ok(Some((usual, _))) => usual,
+            Ok(None) => {
+                return Verdict::undecided(format!("{}: a harmless head of its length is not answered", attempt.what));
+            }
+            Err(why) => return Verdict::undecided(why),
         };
-        let Some((took, exchange)) = fastest(exam, &bytes).await else {
-            let said = format!("{}: no answer, where a harmless head takes {} ms", attempt.what, usual.as_millis());
-            return Verdict::fell(said);
+        let (took, exchange) = match fastest(exam, &bytes).await {
+            Ok(Some(fastest)) => fastest,
+            Ok(None) => {
+                let said = format!("{}: no answer, where a harmless head takes {} ms", attempt.what, usual.as_millis());
+                return Verdict::fell(said);
+            }
+            Err(why) => return Verdict::undecided(format!("{}: {why}", attempt.what)),
         };
         if took > usual.saturating_mul(TIMES).saturating_add(MORE) {
             let said = format!("{}: {} ms; a harmless head {} ms", attempt.what, took.as_millis(), usual.as_millis());
@@ -255,24 +281,69 @@ pub(super) async fn prompt(costly: &[Attempt], exam: &mut Exam) -> Verdict {
     }
 }
 
-/// The least time to an answer of three times, and what was exchanged then; `None` where no answer came.
-async fn fastest(exam: &Exam, bytes: &[u8]) -> Option<(Duration, Exchange)> {
+/// The least time to an answer or an end of three times, and what was exchanged then; `None` where neither came.
+///
+/// # Errors
+/// With a sentence where nothing is proved: there is no connection, or the target is busy for too long.
+async fn fastest(exam: &Exam, bytes: &[u8]) -> Result<Option<(Duration, Exchange)>, String> {
     let mut fastest: Option<(Duration, Exchange)> = None;
     for _ in 0..3 {
-        let mut wire = exam.open().await.ok()?;
-        let began = Instant::now();
-        wire.send(bytes).await;
-        let heard = wire.answer(exam.patience.answer).await;
-        let took = began.elapsed();
-        let crate::audit::wire::Heard::This(answer) = heard else { continue };
-        let opened = answer.is_switching();
-        let asked = Asked::Answered(answer, wire);
+        let (took, asked) = timed(exam, bytes).await?;
+        if matches!(asked, Asked::Silent) {
+            return Ok(None);
+        }
         if fastest.as_ref().is_none_or(|(least, _)| took < *least) {
             fastest = Some((took, exam.exchange(bytes, &asked)));
         }
-        if let (true, Asked::Answered(_, wire)) = (opened, asked) {
+        if let Asked::Answered(answer, wire) = asked
+            && answer.is_switching()
+        {
             exam.leave(wire).await;
         }
     }
-    fastest
+    Ok(fastest)
+}
+
+/// Asks on a new connection and says how long the answer took. A target that is busy is waited for.
+async fn timed(exam: &Exam, bytes: &[u8]) -> Result<(Duration, Asked), String> {
+    let until = Instant::now() + exam.patience.busy;
+    loop {
+        let mut wire = exam.open().await.map_err(|error| error.to_string())?;
+        let began = Instant::now();
+        wire.send(bytes).await;
+        let asked = Asked::on(wire, exam.patience.answer).await;
+        let took = began.elapsed();
+        let wait = match &asked {
+            Asked::Answered(answer, _) if answer.is_busy() => retry_after(answer),
+            _ => return Ok((took, asked)),
+        };
+        if Instant::now() + wait > until {
+            return Err(format!("{} to everybody", exam.told(&asked)));
+        }
+        sleep(wait).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::handshake::Change;
+
+    #[test]
+    fn h104_a_thousand_fields_are_few_bytes() {
+        let request = a_thousand_fields(Request::new("a.test", "/", [0; 16]));
+        assert_eq!(request.lines.len(), 1005);
+        assert!(request.bytes().len() < 12 << 10, "{}", request.bytes().len());
+    }
+
+    #[test]
+    fn sm07_to_sm10_a_body_is_announced_with_bytes_behind_it_and_without() {
+        let good = Request::new("a.test", "/", [0; 16]);
+        for id in ["SM07", "SM08", "SM09", "SM10"] {
+            let of_id = ROWS.iter().filter(|(row, ..)| *row == id).flat_map(|(.., changes)| *changes);
+            let (with, without): (Vec<&(&str, Change)>, Vec<_>) =
+                of_id.partition(|(_, change)| !change(good.clone()).tail.is_empty());
+            assert!(!with.is_empty() && !without.is_empty(), "{id}: {} and {}", with.len(), without.len());
+        }
+    }
 }

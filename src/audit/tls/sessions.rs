@@ -77,14 +77,15 @@ pub(super) async fn early_data(exam: &mut Exam) -> Judged {
     let terms = Arc::new(terms);
     let first = session(exam, &terms).await?;
     if first.tls.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
-        return Ok(Verdict::held("TLS 1.3 is not spoken, and nothing else has early data"));
+        return Ok(Verdict::new(Outcome::NotApplicable, "TLS 1.3 is not spoken, and nothing else has early data"));
     }
     left(first).await;
     let request = exam.good().bytes();
     let opened = Client::open(&exam.target, &terms, &exam.target.name, usize::MAX, &request).await;
     let mut client = opened.map_err(|no| Verdict::undecided(no.told()))?;
     if client.tls.handshake_kind() != Some(HandshakeKind::Resumed) {
-        return Ok(Verdict::held("no session is resumed, and only a resumed one has early data"));
+        let why = "no session is resumed, and only a resumed one has early data";
+        return Ok(Verdict::new(Outcome::NotApplicable, why));
     }
     if !client.tls.is_early_data_accepted() {
         return Ok(Verdict::held("a resumed session without early data"));
@@ -120,14 +121,14 @@ pub(super) async fn resumption(exam: &mut Exam) -> Judged {
     let terms = Arc::new(vouched(exam)?);
     left(session(exam, &terms).await?).await;
     let (client, answer) = asked(exam, &terms, &request).await?;
-    let is_resumed = client.tls.handshake_kind() == Some(HandshakeKind::Resumed);
-    let said = if is_resumed { "a session is resumed" } else { "no session is resumed" };
-    let verdict = if answer.is_switching() {
-        Verdict::fell(format!("{said}, and what must be refused comes in"))
+    let verdict = if client.tls.handshake_kind() != Some(HandshakeKind::Resumed) {
+        Verdict::new(Outcome::NotApplicable, "no session is resumed")
+    } else if answer.is_switching() {
+        Verdict::fell("a session is resumed, and what must be refused comes in")
     } else if answer.is_refusal() && !answer.is_busy() {
-        Verdict::held(format!("{said}, and what must be refused is: {}", answer.status))
+        Verdict::held(format!("a session is resumed, and what must be refused is: {}", answer.status))
     } else {
-        Verdict::undecided(format!("{said}: {}", answer.status))
+        Verdict::undecided(format!("a session is resumed: {}", answer.status))
     };
     Ok(verdict.with(Exchange { sent: exam.shown(&request.bytes()), received: exam.shown(&answer.head) }))
 }

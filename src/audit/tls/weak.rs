@@ -11,8 +11,14 @@ use crate::audit::finding::Exchange;
 use crate::audit::wire::Wire;
 use crate::audit::{Exam, Verdict};
 
-/// How often a hello is repeated where the connection is dropped and the sound hello is dropped too.
-const TRIES: u32 = 3;
+/// How often a hello is repeated that is dropped.
+const TRIES: u32 = 4;
+
+/// How often it must be dropped while a sound one is answered: once may be chance, or a rate of connections.
+const DROPS: u32 = 2;
+
+/// The time between two tries.
+const APART: Duration = Duration::from_millis(500);
 
 /// What a hello offers, and nothing better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,24 +99,26 @@ impl Weak {
 pub(super) async fn judge(weak: Weak, exam: &Exam) -> Verdict {
     let bytes = weak.hello(&exam.target.name);
     let mut reply = Reply::Silence;
+    let mut drops = 0;
     for _ in 0..TRIES {
         reply = said_to(exam, &bytes).await;
         let verdict = match &reply {
             Reply::Hello(chosen) if weak.is_met_by(*chosen) => Verdict::fell(reply.told()),
             Reply::Hello(_) => Verdict::held(format!("{}, which was not what must not be taken", reply.told())),
             Reply::Alert(_) => Verdict::held(reply.told()),
-            Reply::Ended(_) if matches!(sound(exam).await, Reply::Hello(_)) => {
-                Verdict::held(format!("{}, while a sound hello is answered", reply.told()))
-            }
             Reply::Ended(_) => {
-                sleep(Duration::from_secs(1)).await;
-                continue;
+                drops += u32::from(matches!(sound(exam).await, Reply::Hello(_)));
+                if drops < DROPS {
+                    sleep(APART).await;
+                    continue;
+                }
+                Verdict::held(format!("{}, again and again, while a sound hello is answered", reply.told()))
             }
             Reply::Other(_) | Reply::Silence => Verdict::undecided(format!("{}, which is no refusal", reply.told())),
         };
         return verdict.with(exchange(&bytes, &reply));
     }
-    Verdict::undecided("it was dropped, as is a sound hello").with(exchange(&bytes, &reply))
+    Verdict::undecided("it was dropped, and so was a sound hello").with(exchange(&bytes, &reply))
 }
 
 /// Judges that TLS 1.2 binds renegotiation to its connection. Whether it renegotiates at all is behind the keys of a
