@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 
+use support::process::ran;
 use support::{Plan, examined};
 use wsgate::audit::target::Credential;
 use wsgate::audit::{Outcome, Suite, auth};
@@ -87,6 +88,7 @@ async fn a_house_of_query_tokens_holds() {
     examined.exam.target.credential = Some(Credential {
         carrier: Carrier::Query(String::from("ticket")),
         tokens: vec![Secret::new(String::from(WORD))],
+        minted: None,
     });
     examined.exam.target.signing = None;
     let findings = examined.holds(Suite::Auth).await;
@@ -125,10 +127,48 @@ async fn a_log_holds_no_token() {
         let line = format!("{} kiosk use_until={later}\n", support::tokens::digest(SECRET));
         let plan = Plan::plain().policy(auth).file("policies/chat.tokens", line).told_to(Arc::new(writer));
         let mut examined = examined(plan).await;
-        examined.exam.target.credential =
-            Some(Credential { carrier: Carrier::Authorization, tokens: vec![Secret::new(String::from(SECRET))] });
+        examined.exam.target.credential = Some(Credential {
+            carrier: Carrier::Authorization,
+            tokens: vec![Secret::new(String::from(SECRET))],
+            minted: None,
+        });
         let probe = auth::Probe::Logged(path);
         let verdict = auth::judge(&probe, &mut examined.exam).await;
         assert_eq!(verdict.outcome, expected);
     }
+}
+
+/// A person's way: the policy and the issuer's key are given, and everything else is known by them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_tells_what_a_good_token_is() {
+    let auth = "[[auth]]\nby = \"token\"\ntokens = \"chat.tokens\"\nfrom = [\"query:ticket\"]\n\
+                [[auth]]\nby = \"jwt\"\nissuer = \"login\"\naudience = [\"chat\"]\nmax_life = \"10m\"\n\
+                from = [\"cookie:session\"]\nrequire = { \"/sub\" = \"alice\" }\n\
+                [route]\nhosts = [\"localhost\"]\n";
+    let line = format!("{} kiosk use_until={}\n", support::tokens::digest("a word"), support::tokens::now() + 3600);
+    let house = Plan::plain().policy(auth).file("policies/chat.tokens", line).build().await;
+    let at = house.folder.path();
+    std::fs::write(at.join("login.key"), house.signer.private_pem()).unwrap();
+    std::fs::write(at.join("ca.pem"), house.authority.pem()).unwrap();
+    let url = format!("wss://localhost:{}/chat", house.address().port());
+    let audit = |policy: &'static str| {
+        let url = url.clone();
+        async move {
+            let given = ["--config", "gateway.toml", "--ca", "ca.pem", "--signing-key", "login.key"];
+            ran(at, &[&["audit", "auth", &url, "--policy", policy][..], &given].concat(), "").await
+        }
+    };
+    let ran = audit("policies/chat.toml").await;
+    ran.ended(0).told(&[
+        "held           AU28 a session that outlives its token",
+        "held           AU20 spellings of the cookie",
+    ]);
+
+    std::fs::create_dir(at.join("elsewhere")).unwrap();
+    std::fs::copy(at.join("policies/chat.toml"), at.join("elsewhere/chat.toml")).unwrap();
+    let refused = audit("elsewhere/chat.toml").await;
+    refused.ended(2);
+    assert!(refused.err.contains("elsewhere/chat.toml is no policy of gateway.toml"), "{refused:?}");
+    std::os::unix::fs::symlink(at.join("policies/chat.toml"), at.join("linked.toml")).unwrap();
+    audit("linked.toml").await.ended(0);
 }

@@ -227,7 +227,7 @@ mod tests {
 
     fn exam(carrier: &Carrier) -> Exam {
         let tokens = vec![Secret::new(String::from(TOKEN))];
-        let credential = Some(Credential { carrier: carrier.clone(), tokens });
+        let credential = Some(Credential { carrier: carrier.clone(), tokens, minted: None });
         let target = Target { credential, ..Target::for_tests(&[], None) };
         Exam::new(target, None, Patience::default())
     }

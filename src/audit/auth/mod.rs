@@ -25,6 +25,7 @@ mod guess;
 pub mod jws;
 mod keyless;
 mod leak;
+mod minted;
 mod outlive;
 mod rules;
 mod sample;
@@ -32,6 +33,7 @@ mod signed;
 
 pub use cases::cases;
 pub use jws::mint;
+pub use minted::{credential, renew};
 pub use rules::RULES;
 
 /// A probe of this suite's own kind.
@@ -133,7 +135,7 @@ fn escaped(token: &str) -> String {
 
 /// Seconds since 1970; zero where the clock stands before it, so that no token is good.
 #[expect(clippy::disallowed_methods, reason = "forged tokens tell of this time, and of times around it")]
-fn now() -> UnixSeconds {
+pub(super) fn now() -> UnixSeconds {
     UnixSeconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs())
 }
 

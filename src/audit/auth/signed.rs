@@ -341,7 +341,8 @@ mod tests {
             Algorithm::Es256 => pair.serialize_pem().into_bytes(),
             _ => vec![b'k'; 64],
         };
-        let signing = Signing { key: Secret::new(key), algorithm, kid: Some(String::from("login")), claims };
+        let (kid, life) = (Some(String::from("login")), Duration::from_secs(300));
+        let signing = Signing { key: Secret::new(key), algorithm, kid, claims, life };
         let header = jws::header(&signing);
         let claims = changed(&jws::claims(&signing, UnixSeconds(10_000)), &[("exp", Some(json!(10_300)))]);
         let key = Key::of(&signing).unwrap();
