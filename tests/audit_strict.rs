@@ -14,6 +14,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Map, json};
@@ -138,6 +139,7 @@ impl Shipped {
             credential: Some(Credential {
                 carrier: Carrier::Authorization,
                 tokens: ["alice", "bob", "carol", "dave"].map(token).to_vec(),
+                minted: None,
             }),
             subprotocols: vec![String::from("echo.v1")],
             policy: config.policies.first().map(Arc::clone),
@@ -146,6 +148,7 @@ impl Shipped {
                 algorithm: Algorithm::Es256,
                 kid: None,
                 claims: claims.as_object().cloned().unwrap_or_else(Map::new),
+                life: Duration::from_secs(300),
             }),
             process: Some(self.gateway.id()),
             log: Some(at.join("log")),

@@ -7,6 +7,7 @@ use aws_lc_rs::rand;
 use tokio::time::{Instant, sleep};
 
 use super::answer::Answer;
+use super::auth;
 use super::canary::{Canary, WATCHWORD, contains};
 use super::dos::Bounds;
 use super::finding::{Exchange, Verdict};
@@ -101,6 +102,7 @@ impl Exam {
     /// A handshake that must come in: with a key of its own and the next of the good tokens.
     pub fn good(&mut self) -> Request {
         self.turn = self.turn.wrapping_add(1);
+        auth::renew(&mut self.target, auth::now());
         let tokens = self.target.credential.as_ref().map(|credential| credential.tokens.as_slice()).unwrap_or_default();
         let token = tokens.get(self.turn.checked_rem(tokens.len()).unwrap_or(0)).map(|token| token.expose().as_str());
         self.target.good(random_key(), token)

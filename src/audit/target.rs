@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::request::Request;
 use crate::net::tls::ClientTls;
@@ -11,6 +12,7 @@ use crate::policy::Policy;
 use crate::policy::auth::algorithm::Algorithm;
 use crate::policy::credential::Carrier;
 use crate::secret::Secret;
+use crate::units::UnixSeconds;
 
 /// A running endpoint, wsgate or not.
 #[derive(Clone, Debug)]
@@ -63,6 +65,17 @@ pub struct Credential {
     pub carrier: Carrier,
     /// Good tokens, at least one; several are of different subjects, so that none meets its own rate.
     pub tokens: Vec<Secret<String>>,
+    /// How the signing key minted them; `None`: they were given.
+    pub minted: Option<Minted>,
+}
+
+/// What is known of tokens that the signing key minted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Minted {
+    /// Their subjects, one each; none: it is one token, of the subject that the claims name.
+    pub subjects: Vec<String>,
+    /// When they were minted.
+    pub at: UnixSeconds,
 }
 
 /// An issuer's private key, and what its good tokens say.
@@ -76,6 +89,8 @@ pub struct Signing {
     pub kid: Option<String>,
     /// The claims of a good token, without `iat` and `exp`.
     pub claims: serde_json::Map<String, serde_json::Value>,
+    /// How long a good token lives.
+    pub life: Duration,
 }
 
 impl fmt::Debug for Signing {
@@ -168,8 +183,11 @@ impl Target {
             path: String::from("/chat"),
             origin: listed.iter().find(|origin| !origin.contains('*')).map(|origin| (*origin).to_owned()),
             listed: listed.iter().map(|origin| (*origin).to_owned()).collect(),
-            credential: carrier
-                .map(|carrier| Credential { carrier, tokens: vec![Secret::new(String::from("good-token"))] }),
+            credential: carrier.map(|carrier| Credential {
+                carrier,
+                tokens: vec![Secret::new(String::from("good-token"))],
+                minted: None,
+            }),
             subprotocols: Vec::new(),
             policy: None,
             signing: None,

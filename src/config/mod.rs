@@ -47,6 +47,8 @@ pub struct Config {
     pub gateway: GatewayConfig,
     /// The files in `policies/`, in the order of their names.
     pub policies: Vec<Arc<Policy>>,
+    /// The file of each policy.
+    pub policy_files: BTreeMap<PolicyName, PathBuf>,
     /// Keys and token tables as they were read; the watch replaces them.
     pub keys: Arc<Keys>,
     /// The `[[example]]`s of each policy.

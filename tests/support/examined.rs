@@ -78,7 +78,7 @@ pub fn credential(signer: &Signer) -> Credential {
     let token =
         |subject: &str| Secret::new(signer.token_with(|claims| drop(claims.insert("sub".into(), json!(subject)))));
     let tokens = ["alice", "bob", "carol", "dave"].map(token);
-    Credential { carrier: Carrier::Authorization, tokens: tokens.into() }
+    Credential { carrier: Carrier::Authorization, tokens: tokens.into(), minted: None }
 }
 
 /// The key that signed them, and what its good tokens say.
@@ -92,6 +92,7 @@ pub fn signing(signer: &Signer) -> Signing {
             (String::from("aud"), json!("chat")),
             (String::from("sub"), json!("alice")),
         ]),
+        life: Duration::from_secs(300),
     }
 }
 

@@ -3,17 +3,34 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::signed::jwt_rules;
 use crate::audit::{Attempt, Exam, Request, Target};
 use crate::policy::credential::Carrier;
 
 /// A token that is none.
 const WRONG: &str = "d3Nn.YXRl.YXVkaXQ";
 
-/// The places in which this target takes the credential, as far as they are known.
+/// How a good token is in the wrong place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Misplaced {
+    /// It does not come at all.
+    Absent,
+    /// Two come in one place.
+    Twice,
+    /// Two come in two places.
+    InTwoPlaces,
+    /// It is spelled wrong in this place.
+    Spelled(Carrier),
+}
+
+/// The places in which this target takes the credential, as far as they are known: those of the `[[auth]]` that judges
+/// it, which is a jwt where the tokens are minted.
 pub(super) fn carriers(target: &Target) -> Vec<Carrier> {
     let own = target.credential.as_ref().map(|credential| &credential.carrier);
     let policy = target.policy.iter().flat_map(|policy| &policy.auth);
-    let known = policy.map(|auth| auth.from()).find(|from| own.is_none_or(|own| from.contains(own)));
+    let first = policy.map(|auth| auth.from()).find(|from| own.is_none_or(|own| from.contains(own)));
+    let signed = target.signing.as_ref().and_then(|_| jwt_rules(target)).map(|rules| rules.from.as_slice());
+    let known = signed.or(first);
     match (known, own) {
         (Some(known), _) if !known.is_empty() => known.to_vec(),
         (_, own) => own.cloned().into_iter().collect(),
@@ -33,6 +50,17 @@ impl<'e> Hand<'e> {
         Self { exam, token: tokens.map(|token| token.expose().clone()).unwrap_or_default() }
     }
 
+    /// The handshakes, each of which must be refused.
+    pub(super) fn attempts(&self, misplaced: &Misplaced) -> Vec<Attempt> {
+        let carriers = carriers(&self.exam.target);
+        match misplaced {
+            Misplaced::Absent => self.nothing(),
+            Misplaced::Twice => self.twice(&carriers),
+            Misplaced::InTwoPlaces => self.two_places(&carriers),
+            Misplaced::Spelled(carrier) => self.spellings(carrier),
+        }
+    }
+
     fn attempt(&self, what: impl Into<String>, change: impl FnOnce(&mut Request)) -> Attempt {
         let mut request = self.exam.anonymous();
         change(&mut request);
@@ -45,12 +73,12 @@ impl<'e> Hand<'e> {
     }
 
     /// No credential at all.
-    pub(super) fn nothing(&self) -> Vec<Attempt> {
+    fn nothing(&self) -> Vec<Attempt> {
         vec![self.attempt("no credential", |_| ())]
     }
 
     /// Two in one place: good and good, good and wrong, wrong and good.
-    pub(super) fn twice(&self, carriers: &[Carrier]) -> Vec<Attempt> {
+    fn twice(&self, carriers: &[Carrier]) -> Vec<Attempt> {
         carriers.iter().flat_map(|carrier| self.twice_in(carrier)).collect()
     }
 
@@ -77,7 +105,7 @@ impl<'e> Hand<'e> {
     }
 
     /// Two in two places into which a program puts them on purpose.
-    pub(super) fn two_places(&self, carriers: &[Carrier]) -> Vec<Attempt> {
+    fn two_places(&self, carriers: &[Carrier]) -> Vec<Attempt> {
         let explicit: Vec<&Carrier> = carriers.iter().filter(|carrier| carrier.is_explicit()).collect();
         let good = self.token.as_str();
         let mut made = Vec::new();
@@ -99,7 +127,7 @@ impl<'e> Hand<'e> {
     }
 
     /// Spellings in this place that are not its grammar.
-    pub(super) fn spellings(&self, carrier: &Carrier) -> Vec<Attempt> {
+    fn spellings(&self, carrier: &Carrier) -> Vec<Attempt> {
         match carrier {
             Carrier::Authorization => self.authorization(),
             Carrier::Cookie(name) => self.cookie(name),
@@ -227,7 +255,7 @@ mod tests {
 
     fn exam(carrier: &Carrier) -> Exam {
         let tokens = vec![Secret::new(String::from(TOKEN))];
-        let credential = Some(Credential { carrier: carrier.clone(), tokens });
+        let credential = Some(Credential { carrier: carrier.clone(), tokens, minted: None });
         let target = Target { credential, ..Target::for_tests(&[], None) };
         Exam::new(target, None, Patience::default())
     }

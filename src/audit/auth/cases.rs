@@ -1,35 +1,40 @@
 //! The cases of the credentials, and which of them can be tried.
 
-use super::carried::{self, Hand};
+use super::carried::{self, Misplaced};
 use super::keyless::{self, Made};
 use super::sample::Sample;
 use super::signed::{Forge, jwt_rules};
 use super::{Probe, outlive, signed};
-use crate::audit::{Attempt, Case, Exam, Probe as Way, Target};
+use crate::audit::{Case, Exam, Probe as Way, Target};
 use crate::policy::auth::Auth;
 use crate::policy::auth::algorithm::KeyKind;
 use crate::policy::credential::Carrier;
 use crate::policy::forward::CredentialForwarding;
+use crate::units::UnixSeconds;
 
 /// The cases against this target.
 pub fn cases(exam: &mut Exam) -> Vec<Case> {
     let mut cases = placed(exam);
-    cases.extend(unsigned());
+    cases.extend(unsigned(&exam.target));
     cases.extend(forged(&exam.target));
     cases.extend(kept(exam));
-    let why = inapplicable(&exam.target);
     for case in &mut cases {
-        let asked = why.or_else(|| (is_of_jwt(case.id)).then(|| unsigned_by_policy(&exam.target)).flatten());
-        if let Some(why) = asked {
+        if let Some(why) = inapplicable(case.id, &exam.target) {
             case.probe = Way::NotApplicable(String::from(why));
         }
     }
     cases
 }
 
-/// Why no case applies.
-fn inapplicable(target: &Target) -> Option<&'static str> {
-    target.credential.is_none().then_some("the target asks for no credential")
+/// Why a case does not apply.
+fn inapplicable(id: &str, target: &Target) -> Option<&'static str> {
+    if target.credential.is_none() {
+        return Some("the target asks for no credential");
+    }
+    let of_jwt = || is_of_jwt(id).then(|| unsigned_by_policy(target)).flatten();
+    // What becomes of a good token does not depend on who comes in without one.
+    let refused = || (!matches!(id, "AU22" | "AU23")).then(|| unjudged(target)).flatten();
+    refused().or_else(of_jwt)
 }
 
 /// Why a case of signed tokens does not apply.
@@ -37,6 +42,29 @@ fn unsigned_by_policy(target: &Target) -> Option<&'static str> {
     let policy = target.policy.as_ref()?;
     let signed = policy.auth.iter().any(|auth| matches!(auth, Auth::Jwt(_) | Auth::Backend));
     (!signed).then_some("the policy's tokens are random words and not signed")
+}
+
+/// Who comes in without a token by this policy's word; `None` where nobody does.
+fn guests(target: &Target) -> Option<&'static str> {
+    target.policy.as_ref()?.auth.iter().find_map(|auth| match auth {
+        Auth::Open => Some("the policy lets in whoever brings none (by = \"none\")"),
+        Auth::Backend => Some("the policy leaves whoever brings none to the service (by = \"backend\")"),
+        Auth::Jwt(_) | Auth::Token(_) => None,
+    })
+}
+
+/// Why no token need be refused: guests come in, and nobody looks where this one travels.
+fn unjudged(target: &Target) -> Option<&'static str> {
+    let (policy, credential) = (target.policy.as_ref()?, target.credential.as_ref()?);
+    let is_looked_at = policy.auth.iter().any(|auth| auth.from().contains(&credential.carrier));
+    guests(target).filter(|_| !is_looked_at)
+}
+
+/// Why no ECDSA signature is forged.
+fn no_ecdsa(target: &Target) -> Option<&'static str> {
+    let token = target.credential.as_ref().and_then(|credential| credential.tokens.first())?;
+    let is_ecdsa = Sample::of(token.expose(), UnixSeconds(0)).is_ecdsa();
+    (!is_ecdsa).then_some("the good token is not signed by ECDSA")
 }
 
 fn is_of_jwt(id: &str) -> bool {
@@ -65,49 +93,52 @@ fn case(id: &'static str, name: &'static str, probe: Probe) -> Case {
     Case { id, name, probe: Way::Auth(probe) }
 }
 
-/// A case of handshakes; without any, the sentence says why.
-fn refused(id: &'static str, name: &'static str, attempts: Vec<Attempt>, without: &str) -> Case {
-    let probe = match attempts.is_empty() {
-        true => Way::NotApplicable(String::from(without)),
-        false => Way::Refused(attempts),
-    };
-    Case { id, name, probe }
+/// The same case, unless something says that it does not apply.
+fn unless(case: Case, why: Option<&str>) -> Case {
+    match why {
+        Some(why) => Case { probe: Way::NotApplicable(String::from(why)), ..case },
+        None => case,
+    }
 }
 
 /// Good tokens that are absent, or in a wrong place or spelling.
 fn placed(exam: &Exam) -> Vec<Case> {
-    let hand = Hand::of(exam);
-    let carriers = carried::carriers(&exam.target);
-    let of = |pick: fn(&Carrier) -> bool| carriers.iter().find(|carrier| pick(carrier));
-    let elsewhere = "no token travels there";
-    let guests = exam.target.policy.iter().flat_map(|policy| &policy.auth).any(|auth| auth.from().is_empty());
-    let nothing = if guests { Vec::new() } else { hand.nothing() };
-    let spelled = |pick: fn(&Carrier) -> bool| of(pick).map(|carrier| hand.spellings(carrier)).unwrap_or_default();
-    let header = spelled(|carrier| matches!(carrier, Carrier::Authorization));
-    let cookie = spelled(|carrier| matches!(carrier, Carrier::Cookie(_)));
-    let subprotocol = spelled(|carrier| matches!(carrier, Carrier::Subprotocol(_)));
-    let query = spelled(|carrier| matches!(carrier, Carrier::Query(_)));
+    let target = &exam.target;
+    let carriers = carried::carriers(target);
+    let misplaced = |id, name, misplaced| case(id, name, Probe::Misplaced(misplaced));
+    let spelled = |id, name, pick: fn(&Carrier) -> bool| match carriers.iter().find(|carrier| pick(carrier)) {
+        Some(carrier) => misplaced(id, name, Misplaced::Spelled(carrier.clone())),
+        None => Case { id, name, probe: Way::NotApplicable(String::from("no token travels there")) },
+    };
+    // A wrong word in the field Authorization is malformed; elsewhere it may be no token at all, and its sender a guest.
+    let guests = guests(target);
+    let explicit = carriers.iter().filter(|carrier| carrier.is_explicit()).count();
+    let in_two_places = misplaced("AU19", "credentials in two places", Misplaced::InTwoPlaces);
     vec![
-        refused("AU01", "no credential", nothing, "the policy lets in whoever brings none"),
-        refused("AU19", "two credentials in one place", hand.twice(&carriers), elsewhere),
-        match exam.target.policy {
-            Some(_) => refused(
-                "AU19",
-                "credentials in two places",
-                hand.two_places(&carriers),
-                "the token travels in one place alone",
-            ),
-            None => Case { id: "AU19", name: "credentials in two places", probe: Way::NotRun("--policy") },
+        unless(misplaced("AU01", "no credential", Misplaced::Absent), guests),
+        misplaced("AU19", "two credentials in one place", Misplaced::Twice),
+        match target.policy {
+            Some(_) => unless(in_two_places, (explicit < 2).then_some("the token travels in one place alone")),
+            None => Case { probe: Way::NotRun("--policy"), ..in_two_places },
         },
-        refused("AU20", "spellings of the field Authorization", header, elsewhere),
-        refused("AU20", "spellings of the cookie", cookie, elsewhere),
-        refused("AU20", "spellings among the subprotocols", subprotocol, elsewhere),
-        refused("AU21", "queries that two readers read differently", query, elsewhere),
+        spelled("AU20", "spellings of the field Authorization", |carrier| matches!(carrier, Carrier::Authorization)),
+        unless(spelled("AU20", "spellings of the cookie", |carrier| matches!(carrier, Carrier::Cookie(_))), guests),
+        unless(
+            spelled("AU20", "spellings among the subprotocols", |carrier| matches!(carrier, Carrier::Subprotocol(_))),
+            guests,
+        ),
+        unless(
+            spelled("AU21", "queries that two readers read differently", |carrier| {
+                matches!(carrier, Carrier::Query(_))
+            }),
+            guests,
+        ),
     ]
 }
 
 /// Tokens that anybody can make.
-fn unsigned() -> Vec<Case> {
+fn unsigned(target: &Target) -> Vec<Case> {
+    const TOO_LONG: &str = "a token beyond any length";
     let keyless = |id, name, make: fn(&Sample) -> Made| case(id, name, Probe::Keyless(make));
     vec![
         keyless("AU02", "no signature is asked for by alg", keyless::none),
@@ -116,10 +147,13 @@ fn unsigned() -> Vec<Case> {
         keyless("AU05", "a signature that is none", keyless::signature),
         keyless("AU05", "a signature in another spelling", keyless::spelling),
         keyless("AU05", "a signature of somebody else's", keyless::foreign),
-        keyless("AU06", "ECDSA signatures without a key", keyless::ecdsa),
+        unless(keyless("AU06", "ECDSA signatures without a key", keyless::ecdsa), no_ecdsa(target)),
         keyless("AU07", "a kid that leads to a known key", keyless::kid),
         case("AU08", "keys that the token brings or points at", Probe::Embedded),
-        keyless("AU18", "a token beyond any length", keyless::too_long),
+        match jwt_rules(target).and(target.signing.as_ref()) {
+            Some(_) => case("AU18", TOO_LONG, Probe::Signed(signed::too_long)),
+            None => keyless("AU18", TOO_LONG, keyless::too_long),
+        },
     ]
 }
 
@@ -128,10 +162,6 @@ fn forged(target: &Target) -> Vec<Case> {
     let signed = |id, name, make: fn(&Forge) -> Made| match &target.signing {
         Some(_) => case(id, name, Probe::Signed(make)),
         None => Case { id, name, probe: Way::NotRun("--signing-key") },
-    };
-    let unless = |case: Case, why: Option<&str>| match why {
-        Some(why) => Case { probe: Way::NotApplicable(String::from(why)), ..case },
-        None => case,
     };
     let by_policy = |case: Case| match (&case.probe, &target.policy) {
         (Way::Auth(_), None) => Case { probe: Way::NotRun("--policy"), ..case },
@@ -183,6 +213,9 @@ fn kept(exam: &Exam) -> Vec<Case> {
     let carried = |id, name, pick: fn(&Carrier) -> bool| {
         let probe = match carriers.iter().find(|carrier| pick(carrier)) {
             None => Way::NotApplicable(String::from("no token travels there")),
+            Some(_) if unjudged(target).is_some() => {
+                Way::NotApplicable(String::from("the token is the service's own: no [[auth]] takes it"))
+            }
             Some(_) if forwards => Way::NotApplicable(String::from("the policy forwards the credential")),
             Some(_) if exam.canary.is_none() => Way::NotRun("--canary"),
             Some(carrier) => Way::Auth(Probe::Carried(carrier.clone())),

@@ -1,5 +1,9 @@
 //! Somebody who guesses: learns nothing from the answers, and does not get in by numbers.
 
+use std::time::Duration;
+
+use tokio::time::sleep;
+
 use super::leak::rest;
 use super::sample::{Forgery, Sample};
 use super::signed::{self, Forge};
@@ -11,6 +15,11 @@ use crate::audit::{Canary, Exam, Verdict};
 
 /// How many wrong tokens are tried one behind the other.
 const GUESSES: usize = 100;
+
+/// How often a guess that was not judged is made again, how often in all, and after which pause.
+const AGAIN: u32 = 2;
+const AGAIN_IN_ALL: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// The fewest characters of a word that may be an id of this one answer.
 const LEAST_ID: usize = 6;
@@ -88,21 +97,24 @@ fn without_ids(text: &str) -> String {
     text.split_inclusive(|letter| !is_word(letter)).map(part).collect()
 }
 
-/// None of many wrong tokens comes in, whether a limit shows or not.
+/// None of many wrong tokens comes in: each is judged, or a limit shows.
 pub(super) async fn judge_many(exam: &mut Exam) -> Verdict {
     let mark = exam.canary.as_ref().map(Canary::mark);
-    let mut limited = None;
-    let mut answered = 0_usize;
+    let mut tally = Tally::default();
     for number in 1..=GUESSES {
         let bytes = request(exam, &guess(number)).bytes();
-        let asked = exam.ask_once(&bytes).await;
+        let asked = guessed(exam, &bytes, &mut tally).await;
         match &asked {
             Asked::Answered(answer, _) if answer.is_switching() => {
                 return Verdict::fell(format!("guess {number} opened the socket")).with(exam.exchange(&bytes, &asked));
             }
-            Asked::Answered(answer, _) if answer.status == 429 => limited = limited.or(Some(number)),
-            Asked::Answered(answer, _) if answer.is_refusal() => answered = answered.saturating_add(1),
-            _ => {}
+            Asked::Answered(answer, _) if answer.status == 429 => tally.limited = tally.limited.or(Some(number)),
+            Asked::Answered(answer, _) if judges(answer) => {}
+            _ => tally.missed(number, exam.told(&asked)),
+        }
+        if matches!(asked, Asked::Silent) {
+            // Each silence takes all of the patience.
+            break;
         }
     }
     if let (Some(canary), Some(mark)) = (&exam.canary, mark)
@@ -110,10 +122,57 @@ pub(super) async fn judge_many(exam: &mut Exam) -> Verdict {
     {
         return Verdict::fell("one of the guesses reached the backend");
     }
-    match limited {
-        Some(number) => Verdict::held(format!("none of {GUESSES} came in; a limit showed at number {number}")),
-        None if answered > 0 => Verdict::held(format!("none of {GUESSES} came in; no limit showed")),
-        None => Verdict::undecided("no guess was answered"),
+    tally.verdict()
+}
+
+/// What comes of a guess. One that was dropped or met a server that is busy is made again, a bounded number of times.
+async fn guessed(exam: &Exam, bytes: &[u8], tally: &mut Tally) -> Asked {
+    for _ in 0..AGAIN {
+        let asked = exam.ask_once(bytes).await;
+        let is_passing = match &asked {
+            Asked::Answered(answer, _) => answer.status == 503,
+            Asked::Dropped(_) | Asked::Failed(_) => true,
+            Asked::Silent => false,
+        };
+        if !is_passing || tally.again == AGAIN_IN_ALL {
+            return asked;
+        }
+        tally.again = tally.again.saturating_add(1);
+        drop(asked);
+        sleep(PAUSE).await;
+    }
+    exam.ask_once(bytes).await
+}
+
+/// Whether an answer is one to the token: what a server says of itself (5xx, 408) proves nothing of tokens.
+fn judges(answer: &Answer) -> bool {
+    (400..500).contains(&answer.status) && !matches!(answer.status, 408 | 429)
+}
+
+/// What became of many guesses, none of which came in.
+#[derive(Debug, Default)]
+struct Tally {
+    /// The first that met a limit.
+    limited: Option<usize>,
+    /// The first that was neither judged nor limited, and what came of it.
+    missed: Option<(usize, String)>,
+    /// How often one was made again.
+    again: u32,
+}
+
+impl Tally {
+    fn missed(&mut self, number: usize, told: String) {
+        self.missed.get_or_insert((number, told));
+    }
+
+    fn verdict(&self) -> Verdict {
+        match (self.limited, &self.missed) {
+            (Some(number), _) => Verdict::held(format!("none of {GUESSES} came in; a limit showed at number {number}")),
+            (None, Some((number, told))) => {
+                Verdict::undecided(format!("guess {number}: {told}, which judges no token, and no limit showed"))
+            }
+            (None, None) => Verdict::held(format!("none of {GUESSES} came in; no limit showed")),
+        }
     }
 }
 
@@ -127,6 +186,27 @@ fn guess(number: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::Outcome;
+
+    #[test]
+    fn only_a_refusal_of_the_token_or_a_limit_says_something_of_guesses() {
+        for (status, expected) in
+            [(400, true), (401, true), (403, true), (404, true), (408, false), (429, false), (500, false), (503, false)]
+        {
+            assert_eq!(judges(&Answer { status, ..Answer::default() }), expected, "{status}");
+        }
+        let missed = Some((1, String::from("503")));
+        let cases = [
+            (None, None, Outcome::Held),
+            (Some(60), None, Outcome::Held),
+            (Some(60), missed.clone(), Outcome::Held),
+            (None, missed, Outcome::Undecided),
+        ];
+        for (limited, missed, expected) in cases {
+            let tally = Tally { limited, missed, again: 0 };
+            assert_eq!(tally.verdict().outcome, expected, "{tally:?}");
+        }
+    }
 
     #[test]
     fn ids_are_no_difference_and_words_are() {

@@ -19,9 +19,6 @@ use crate::policy::auth::key_file::without_line_end;
 use crate::secret::Secret;
 use crate::units::UnixSeconds;
 
-/// How long a good token lives, in seconds: longer than a run takes.
-pub const LIFE: u64 = 3600;
-
 /// A JSON object: a header, or claims.
 pub type Object = Map<String, Value>;
 
@@ -103,15 +100,10 @@ impl Key {
     /// # Errors
     /// Where none can be made.
     pub fn fresh(algorithm: Algorithm) -> Result<Self, UnusableKey> {
-        let made = |kind| KeyPair::generate_for(kind).map(|pair| pair.serialize_pem().into_bytes());
-        let pem = match algorithm.key_kind() {
-            KeyKind::Secret => Ok(random_secret().to_vec()),
-            KeyKind::Rsa => made(&PKCS_RSA_SHA256),
-            KeyKind::P256 => made(&PKCS_ECDSA_P256_SHA256),
-            KeyKind::P384 => made(&PKCS_ECDSA_P384_SHA384),
-            KeyKind::Ed25519 => made(&PKCS_ED25519),
-        };
-        Self::read(&pem.map_err(|_| UnusableKey(algorithm))?, algorithm)
+        match fresh_pair(algorithm)? {
+            Some(pair) => Self::read(pair.serialize_pem().as_bytes(), algorithm),
+            None => Self::read(&fresh_secret(), algorithm),
+        }
     }
 
     /// The algorithm that it signs with.
@@ -132,6 +124,29 @@ impl Key {
     fn signature(&self, message: &[u8]) -> Result<String, UnusableKey> {
         jsonwebtoken::crypto::sign(message, &self.key, self.algorithm.jws()).map_err(|_| UnusableKey(self.algorithm))
     }
+}
+
+/// A key pair that nobody has had before; `None` where the algorithm needs a secret.
+///
+/// # Errors
+/// Where none can be made.
+pub(super) fn fresh_pair(algorithm: Algorithm) -> Result<Option<KeyPair>, UnusableKey> {
+    let kind = match algorithm.key_kind() {
+        KeyKind::Secret => return Ok(None),
+        KeyKind::Rsa => &PKCS_RSA_SHA256,
+        KeyKind::P256 => &PKCS_ECDSA_P256_SHA256,
+        KeyKind::P384 => &PKCS_ECDSA_P384_SHA384,
+        KeyKind::Ed25519 => &PKCS_ED25519,
+    };
+    KeyPair::generate_for(kind).map(Some).map_err(|_| UnusableKey(algorithm))
+}
+
+/// A secret that nobody has had before.
+pub(super) fn fresh_secret() -> [u8; 64] {
+    let mut secret = [0x5a; 64];
+    // Without randomness it is a foreign secret all the same.
+    let _ = aws_lc_rs::rand::fill(&mut secret);
+    secret
 }
 
 /// The issuer's public key in every form in which a lenient reader might take it for a secret; empty where the key is a
@@ -168,7 +183,7 @@ pub fn header(signing: &Signing) -> Object {
 pub fn claims(signing: &Signing, now: UnixSeconds) -> Object {
     let mut claims = signing.claims.clone();
     claims.insert(String::from("iat"), Value::from(now.0));
-    claims.insert(String::from("exp"), Value::from(now.0.saturating_add(LIFE)));
+    claims.insert(String::from("exp"), Value::from(now.saturating_add(signing.life).0));
     claims
 }
 
@@ -199,28 +214,20 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }
 
-fn random_secret() -> [u8; 64] {
-    let mut secret = [0x5a; 64];
-    // Without randomness it is a foreign secret all the same.
-    let _ = aws_lc_rs::rand::fill(&mut secret);
-    secret
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::policy::auth::strict_json;
 
     fn signing(algorithm: Algorithm) -> Signing {
-        let pem = |kind| KeyPair::generate_for(kind).unwrap().serialize_pem().into_bytes();
-        let key = match algorithm.key_kind() {
-            KeyKind::Secret => vec![7; 64],
-            KeyKind::Rsa => pem(&PKCS_RSA_SHA256),
-            KeyKind::P256 => pem(&PKCS_ECDSA_P256_SHA256),
-            KeyKind::P384 => pem(&PKCS_ECDSA_P384_SHA384),
-            KeyKind::Ed25519 => pem(&PKCS_ED25519),
+        let key = match fresh_pair(algorithm).unwrap() {
+            Some(pair) => pair.serialize_pem().into_bytes(),
+            None => vec![7; 64],
         };
-        Signing { key: Secret::new(key), algorithm, kid: Some(String::from("k")), claims: Object::new() }
+        let (kid, life) = (Some(String::from("k")), Duration::from_secs(3600));
+        Signing { key: Secret::new(key), algorithm, kid, claims: Object::new(), life }
     }
 
     #[test]

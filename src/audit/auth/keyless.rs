@@ -13,7 +13,7 @@ pub(super) type Made = Result<Vec<Forgery>, UnusableKey>;
 const WEAK_SECRETS: [&str; 6] = ["", "secret", "changeme", "password", "key", "your-256-bit-secret"];
 
 /// The most bytes of a token that nobody needs more of.
-const TOO_LONG: usize = 9000;
+pub(super) const TOO_LONG: usize = 9000;
 
 /// Words that are no token of anybody's.
 pub(super) fn words(sample: &Sample) -> Made {
@@ -31,16 +31,21 @@ pub(super) fn words(sample: &Sample) -> Made {
     Ok(made)
 }
 
-/// Tokens with too few or too many parts.
+/// Tokens with too few or too many parts: of the given one, where it has three.
 pub(super) fn parts(sample: &Sample) -> Made {
-    let (header, claims) = (jws::encode(sample.headed(&[]).as_bytes()), jws::encode(sample.claimed().as_bytes()));
-    let signature = sample.parts.as_ref().map_or("c2lnbmF0dXJl", |[_, _, signature]| signature.as_str());
+    let likely = [jws::encode(sample.headed(&[]).as_bytes()), jws::encode(sample.claimed().as_bytes())];
+    let [header, claims, signature] = sample.parts.clone().unwrap_or_else(|| {
+        let [header, claims] = likely;
+        [header, claims, String::from("c2lnbmF0dXJl")]
+    });
     let encrypted = jws::encode(br#"{"alg":"dir","enc":"A256GCM"}"#);
     Ok(vec![
         Forgery::new("one part", header.clone()),
         Forgery::new("two parts", format!("{header}.{claims}")),
         Forgery::new("four parts", format!("{header}.{claims}.{signature}.{signature}")),
         Forgery::new("five parts", format!("{header}.{claims}.{signature}.{claims}.{signature}")),
+        Forgery::new("an empty fourth part", format!("{header}.{claims}.{signature}.")),
+        Forgery::new("an empty part before them", format!(".{header}.{claims}.{signature}")),
         Forgery::new("no header", format!(".{claims}.{signature}")),
         Forgery::new("no claims", format!("{header}..{signature}")),
         Forgery::new("dots alone", ".."),
@@ -134,10 +139,13 @@ pub(super) fn foreign(sample: &Sample) -> Made {
     Ok(made)
 }
 
-/// ECDSA signatures that broken arithmetic takes for good ones, and the right one in the wrong form.
+/// ECDSA signatures that broken arithmetic takes for good ones, and the right one in the wrong form; none where the given
+/// token is signed otherwise.
 pub(super) fn ecdsa(sample: &Sample) -> Made {
+    let given = sample.parts.as_ref().filter(|_| sample.is_ecdsa());
+    let Some([good_header, good_claims, good_signature]) = given else { return Ok(Vec::new()) };
     let size = if sample.algorithm().key_kind() == KeyKind::P384 { 96 } else { 64 };
-    let alg = if size == 96 { "ES384" } else { "ES256" };
+    let alg = sample.algorithm().as_str();
     let header = jws::encode(sample.headed(&[("alg", json!(alg))]).as_bytes());
     let claims = jws::encode(sample.claimed().as_bytes());
     let with = |what: &str, bytes: &[u8]| Forgery::new(what, format!("{header}.{claims}.{}", jws::encode(bytes)));
@@ -151,14 +159,9 @@ pub(super) fn ecdsa(sample: &Sample) -> Made {
         with("r and s beyond the order", &vec![0xff; size]),
         with("r = 0, s = 0 in DER", &[0x30, 6, 2, 1, 0, 2, 1, 0]),
     ];
-    let given = sample.parts.as_ref().filter(|_| sample.algorithm().as_str() == alg);
-    if let Some([header, claims, signature]) = given {
-        let der = jws::decode(signature).and_then(|bytes| der_of(&bytes));
-        made.extend(
-            der.map(|der| {
-                Forgery::new("the given signature in DER", format!("{header}.{claims}.{}", jws::encode(&der)))
-            }),
-        );
+    if let Some(der) = jws::decode(good_signature).and_then(|bytes| der_of(&bytes)) {
+        let token = format!("{good_header}.{good_claims}.{}", jws::encode(&der));
+        made.push(Forgery::new("the given signature in DER", token));
     }
     Ok(made)
 }
@@ -226,12 +229,12 @@ mod tests {
         type Maker = fn(&Sample) -> Made;
         let makers: [(Maker, usize, usize); 9] = [
             (words, 10, 10),
-            (parts, 8, 8),
+            (parts, 10, 10),
             (none, 15, 8),
             (signature, 8, 0),
             (spelling, 3, 0),
             (foreign, 7, 7),
-            (ecdsa, 5, 4),
+            (ecdsa, 5, 0),
             (kid, 8, 8),
             (too_long, 2, 2),
         ];
@@ -241,6 +244,24 @@ mod tests {
                 // The other alphabet differs only where the signature has one of its two letters.
                 assert!((count..=count + 1).contains(&made.len()), "{made:?}");
                 assert!(made.iter().all(|forgery| forgery.token != sample.token), "{made:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_ecdsa_signature_is_forged_for_the_curve_of_the_good_token_alone() {
+        for (algorithm, length) in
+            [(Algorithm::Es256, Some(64)), (Algorithm::Es384, Some(96)), (Algorithm::EdDsa, None)]
+        {
+            let key = Key::fresh(algorithm).unwrap();
+            let token = key.sign(format!(r#"{{"alg":"{algorithm}"}}"#).as_bytes(), br#"{"sub":"alice"}"#).unwrap();
+            let made = ecdsa(&Sample::of(&token, UnixSeconds(1000))).unwrap();
+            assert_eq!(made.len(), if length.is_some() { 5 } else { 0 }, "{algorithm}");
+            for Forgery { what, token } in &made {
+                let parts: Vec<Vec<u8>> = token.split('.').map(|part| jws::decode(part).unwrap()).collect();
+                let header: Value = serde_json::from_slice(&parts[0]).unwrap();
+                assert_eq!(header["alg"], algorithm.as_str(), "{what}");
+                assert!(what.contains("DER") || Some(parts[2].len()) == length, "{algorithm} {what}");
             }
         }
     }

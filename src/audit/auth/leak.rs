@@ -1,11 +1,6 @@
-//! Where a token turns up that should have gone no further: at the backend, in an answer, in the log.
+//! Where a token turns up that should have gone no further: at the backend, in an answer.
 
-use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
-use std::path::Path;
 use std::time::Duration;
-
-use tokio::time::sleep;
 
 use super::sample::Sample;
 use super::{keyless, now};
@@ -14,13 +9,6 @@ use crate::audit::redact::Redactor;
 use crate::audit::wire::Wire;
 use crate::audit::{Canary, Exam, Request, Verdict};
 use crate::policy::credential::Carrier;
-
-/// The most of a log that is read.
-const MOST_LOG: u64 = 4 << 20;
-
-/// How often it is looked whether the log has grown, and how long each time.
-const LOOKS: u32 = 30;
-const LOOK: Duration = Duration::from_millis(100);
 
 /// How long an answer's body may take.
 const BODY: Duration = Duration::from_millis(500);
@@ -42,7 +30,8 @@ fn carrying(exam: &Exam, carrier: &Carrier, token: &str) -> Request {
     request
 }
 
-fn token(exam: &Exam) -> String {
+/// One of the good tokens.
+pub(super) fn token(exam: &Exam) -> String {
     let token = exam.target.credential.as_ref().and_then(|credential| credential.tokens.first());
     token.map(|token| token.expose().clone()).unwrap_or_default()
 }
@@ -108,63 +97,8 @@ pub(super) async fn rest(wire: &mut Wire) -> Vec<u8> {
 }
 
 /// A token like the given one that nobody has issued.
-fn wrong_token(good: &str) -> Option<String> {
+pub(super) fn wrong_token(good: &str) -> Option<String> {
     keyless::foreign(&Sample::of(good, now())).ok()?.into_iter().next().map(|forgery| forgery.token)
-}
-
-/// The log of a good handshake and of a refused one holds no token.
-pub(super) async fn judge_logged(path: &Path, exam: &mut Exam) -> Verdict {
-    let unreadable =
-        |error: std::io::Error| Verdict::undecided(format!("the log {} cannot be read: {error}", path.display()));
-    let before = match length(path) {
-        Ok(length) => length,
-        Err(error) => return unreadable(error),
-    };
-    let Some(credential) = exam.target.credential.clone() else { return Verdict::undecided("no credential") };
-    let good = token(exam);
-    let Some(wrong) = wrong_token(&good) else { return Verdict::undecided("no wrong token can be made") };
-    for token in [&good, &wrong] {
-        let asked = exam.ask(&carrying(exam, &credential.carrier, token).bytes()).await;
-        if let Asked::Answered(answer, wire) = asked
-            && answer.is_switching()
-        {
-            exam.leave(wire).await;
-        }
-    }
-    let mut seen = before;
-    for _ in 0..LOOKS {
-        sleep(LOOK).await;
-        let grown = length(path).unwrap_or(seen);
-        if grown > before && grown == seen {
-            break;
-        }
-        seen = grown;
-    }
-    let written = match written(path, before) {
-        Ok(written) => written,
-        Err(error) => return unreadable(error),
-    };
-    if written.is_empty() {
-        return Verdict::undecided("the log has not grown: is it the target's?");
-    }
-    match [("a good", good), ("a refused", wrong)].iter().find(|(_, token)| holds(&written, token)) {
-        Some((which, _)) => Verdict::fell(format!("the log holds {which} token")),
-        None => Verdict::held(format!("{} bytes of log, and no token in them", written.len())),
-    }
-}
-
-fn length(path: &Path) -> std::io::Result<u64> {
-    std::fs::metadata(path).map(|metadata| metadata.len())
-}
-
-/// What stands behind a place of a file, the last of it where it is much.
-fn written(path: &Path, from: u64) -> std::io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
-    let from = from.max(length(path)?.saturating_sub(MOST_LOG));
-    file.seek(SeekFrom::Start(from))?;
-    let mut bytes = Vec::new();
-    file.take(MOST_LOG).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -2,7 +2,12 @@
 //!
 //! Three circles: what anybody can send who saw a token; what a good token becomes in the wrong place or spelling; and,
 //! with the issuer's key (`--signing-key`), tokens whose signature is right and whose words are wrong. Forged tokens are
-//! made when they are sent, so that nothing but the forgery is wrong with them.
+//! made when they are sent, so that nothing but the forgery is wrong with them. What RFC 7515 and RFC 7519 allow and wsgate
+//! refuses (`signed` names it) is tried where a policy of wsgate is given.
+//!
+//! Where a policy lets in whoever brings no token (`by = "none"`, `by = "backend"`), a token that stands where nobody
+//! looks is none, and what must be refused elsewhere does not apply there. One that stands where an `[[auth]]` looks is
+//! judged all the same.
 //!
 //! How long a comparison takes (AU24) is not judged from outside, and neither is what happens to key files (AU27, AU29)
 //! or to the clock (AU30); one-time tickets (AU26) are not known here.
@@ -14,6 +19,7 @@ use super::exam::Asked;
 use super::{Attempt, Exam, Outcome, Request, Verdict, all_refused};
 use crate::policy::credential::Carrier;
 use crate::units::UnixSeconds;
+use carried::{Hand, Misplaced};
 use keyless::Made;
 use sample::{Forgery, Sample};
 use signed::Forge;
@@ -25,6 +31,8 @@ mod guess;
 pub mod jws;
 mod keyless;
 mod leak;
+mod logged;
+mod minted;
 mod outlive;
 mod rules;
 mod sample;
@@ -32,11 +40,14 @@ mod signed;
 
 pub use cases::cases;
 pub use jws::mint;
+pub use minted::{credential, renew};
 pub use rules::RULES;
 
 /// A probe of this suite's own kind.
 #[derive(Debug)]
 pub enum Probe {
+    /// A good token in the wrong place, or none, is refused.
+    Misplaced(Misplaced),
     /// Tokens that anybody can make are refused.
     Keyless(fn(&Sample) -> Made),
     /// Tokens of the issuer's key that say what may not be said are refused, where a good one comes in.
@@ -51,7 +62,7 @@ pub enum Probe {
     Logged(PathBuf),
     /// Every wrong token has the same answer.
     Uniform,
-    /// None of many wrong tokens comes in.
+    /// None of many wrong tokens comes in, and each is judged or limited.
     Many,
     /// A session ends with its token.
     Outlived,
@@ -60,12 +71,13 @@ pub enum Probe {
 /// Judges one.
 pub async fn judge(probe: &Probe, exam: &mut Exam) -> Verdict {
     match probe {
+        Probe::Misplaced(misplaced) => all_refused(&Hand::of(exam).attempts(misplaced), exam).await,
         Probe::Keyless(make) => keyless_refused(*make, exam).await,
         Probe::Signed(make) => signed_refused(*make, exam).await,
         Probe::Embedded => embedded::judge(exam).await,
         Probe::Carried(carrier) => leak::judge_carried(carrier, exam).await,
         Probe::Answered => leak::judge_answered(exam).await,
-        Probe::Logged(path) => leak::judge_logged(path, exam).await,
+        Probe::Logged(path) => logged::judge(path, exam).await,
         Probe::Uniform => guess::judge_uniform(exam).await,
         Probe::Many => guess::judge_many(exam).await,
         Probe::Outlived => outlive::judge(exam).await,
@@ -133,7 +145,7 @@ fn escaped(token: &str) -> String {
 
 /// Seconds since 1970; zero where the clock stands before it, so that no token is good.
 #[expect(clippy::disallowed_methods, reason = "forged tokens tell of this time, and of times around it")]
-fn now() -> UnixSeconds {
+pub(super) fn now() -> UnixSeconds {
     UnixSeconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs())
 }
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::jws::{self, Object};
-use crate::policy::auth::algorithm::Algorithm;
+use crate::policy::auth::algorithm::{Algorithm, KeyKind};
 use crate::units::UnixSeconds;
 
 /// A token that must be refused.
@@ -52,7 +52,16 @@ impl Sample {
 
     /// What it is signed with; a likely one where nobody can tell.
     pub(super) fn algorithm(&self) -> Algorithm {
-        self.header.get("alg").and_then(Value::as_str).and_then(|alg| alg.parse().ok()).unwrap_or(Algorithm::Es256)
+        self.named().unwrap_or(Algorithm::Es256)
+    }
+
+    /// Whether it is signed by ECDSA; `false` where nobody can tell.
+    pub(super) fn is_ecdsa(&self) -> bool {
+        self.parts.is_some() && matches!(self.named().map(Algorithm::key_kind), Some(KeyKind::P256 | KeyKind::P384))
+    }
+
+    fn named(&self) -> Option<Algorithm> {
+        self.header.get("alg").and_then(Value::as_str).and_then(|alg| alg.parse().ok())
     }
 
     /// Its header with other members; `null` takes one out.
@@ -104,6 +113,12 @@ mod tests {
         for word in ["an-opaque-word", "a.b.c", ""] {
             let sample = Sample::of(word, UnixSeconds(1000));
             assert!(sample.parts.is_none() && sample.claims.contains_key("sub"), "{word}");
+            assert!(!sample.is_ecdsa(), "{word}");
+        }
+        for (alg, expected) in [("ES256", true), ("ES384", true), ("RS256", false), ("HS256", false), ("ES256K", false)]
+        {
+            let token = format!("{}.e30.c2ln", jws::encode(format!(r#"{{"alg":"{alg}"}}"#).as_bytes()));
+            assert_eq!(Sample::of(&token, UnixSeconds(1000)).is_ecdsa(), expected, "{alg}");
         }
     }
 }

@@ -1,11 +1,15 @@
 //! Tokens that the issuer's own key has signed, and that say what may not be said.
+//!
+//! RFC 7515 and RFC 7519 let a verifier take a fraction in `exp`, pass over `b64` without `crit` and an unknown `zip`, and
+//! read members that say the same twice; how long a token may be they leave open. A gateway is not wrong to do so. wsgate
+//! refuses these, so they are tried where a policy of wsgate is given, and against nobody else.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::jws::{self, Key, Object, UnusableKey};
-use super::keyless::Made;
+use super::keyless::{Made, TOO_LONG};
 use super::sample::Forgery;
 use crate::audit::Target;
 use crate::audit::target::Signing;
@@ -74,6 +78,11 @@ impl Forge {
             Ok(Forgery::new(format!("{name} {what}"), self.claiming(&[(name, value.clone())])?))
         };
         values.iter().map(made).collect()
+    }
+
+    /// Whether what RFC 7515 and RFC 7519 allow must be refused as well: where a policy of wsgate says so.
+    fn is_strict(&self) -> bool {
+        self.rules.is_some()
     }
 
     fn leeway(&self) -> u64 {
@@ -155,7 +164,7 @@ pub(super) fn kid(forge: &Forge) -> Made {
         .collect()
 }
 
-/// What a header demands that nobody here understands.
+/// What a header demands that nobody here understands; what RFC 7515 lets a verifier pass over is the policy's matter.
 pub(super) fn crit(forge: &Forge) -> Made {
     let headers: [(&str, &[Change<'_>]); 5] = [
         ("an unknown crit", &[("crit", Some(json!(["wsgate-audit"]))), ("wsgate-audit", Some(json!(1)))]),
@@ -164,7 +173,8 @@ pub(super) fn crit(forge: &Forge) -> Made {
         ("b64 false", &[("b64", Some(json!(false))), ("crit", Some(json!(["b64"])))]),
         ("b64 false without crit", &[("b64", Some(json!(false)))]),
     ];
-    headers.iter().map(|(what, members)| Ok(Forgery::new(*what, forge.headed(members)?))).collect()
+    let headers = headers.iter().filter(|(what, _)| forge.is_strict() || *what != "b64 false without crit");
+    headers.map(|(what, members)| Ok(Forgery::new(*what, forge.headed(members)?))).collect()
 }
 
 /// A token that is meant for something else, where the policy names the type.
@@ -176,23 +186,23 @@ pub(super) fn typ(forge: &Forge) -> Made {
         .collect()
 }
 
-/// An end that is none.
+/// An end that is none; a fraction, which RFC 7519 allows, is the policy's matter.
 pub(super) fn exp(forge: &Forge) -> Made {
     let good = forge.end;
-    forge.each(
-        "exp",
-        &[
-            ("missing", None),
-            ("as text", Some(json!(good.to_string()))),
-            ("negative", Some(json!(-1))),
-            ("of 1e300", Some(json!(1e300))),
-            ("with a fraction", Some(json!(f64::from(u32::try_from(good).unwrap_or(u32::MAX)) + 0.5))),
-            ("zero", Some(json!(0))),
-            ("null", Some(Value::Null)),
-            ("in a list", Some(json!([good]))),
-            ("true", Some(json!(true))),
-        ],
-    )
+    let mut ends = vec![
+        ("missing", None),
+        ("as text", Some(json!(good.to_string()))),
+        ("negative", Some(json!(-1))),
+        ("of 1e300", Some(json!(1e300))),
+        ("zero", Some(json!(0))),
+        ("null", Some(Value::Null)),
+        ("in a list", Some(json!([good]))),
+        ("true", Some(json!(true))),
+    ];
+    if forge.is_strict() {
+        ends.push(("with a fraction", Some(json!(f64::from(u32::try_from(good).unwrap_or(u32::MAX)) + 0.5))));
+    }
+    forge.each("exp", &ends)
 }
 
 /// A token that is over.
@@ -291,40 +301,76 @@ pub(super) fn sub(forge: &Forge) -> Made {
     )
 }
 
-/// JSON that two readers read differently.
+/// JSON that two readers read differently. Of two members that differ, RFC 7519 section 4 lets a reader take the last or
+/// refuse both; two that say the same are the policy's matter.
 pub(super) fn json_of_two_minds(forge: &Forge) -> Made {
     let (header, claims) = (jws::text(&forge.header), jws::text(&forge.claims));
-    let more = |object: &str, members: &str| format!("{},{members}}}", object.strip_suffix('}').unwrap_or_default());
-    let sub = Value::from(forge.claim("sub"));
-    let alg = forge.signing.algorithm;
+    let over = forge.now.saturating_sub(FAR);
     let deep = format!("{}{}", "[".repeat(2000), "]".repeat(2000));
-    let mut not_utf8 = more(&claims, r#""name":"x"#).into_bytes();
+    let mut not_utf8 = with_more(&claims, r#""name":"x"#).into_bytes();
     // Behind the x stands the closing brace, which goes behind the stray byte.
     not_utf8.pop();
     not_utf8.extend([0xff, b'"', b'}']);
-    let plain: [(&str, String, Vec<u8>); 9] = [
-        ("sub twice", header.clone(), more(&claims, &format!(r#""sub":{sub}"#)).into_bytes()),
-        ("sub twice, once escaped", header.clone(), more(&claims, &format!(r#""s\u0075b":{sub}"#)).into_bytes()),
-        ("exp twice", header.clone(), more(&claims, &format!(r#""exp":{}"#, forge.end)).into_bytes()),
-        ("alg twice", more(&header, &format!(r#""alg":"{alg}""#)), claims.clone().into_bytes()),
-        ("2000 lists in each other", header.clone(), more(&claims, &format!(r#""deep":{deep}"#)).into_bytes()),
+    let mut made = vec![
+        (
+            "a good exp and one that is over",
+            header.clone(),
+            with_more(&claims, &format!(r#""exp":{over}"#)).into_bytes(),
+        ),
+        ("a good alg and none", with_more(&header, r#""alg":"none""#), claims.clone().into_bytes()),
+        ("2000 lists in each other", header.clone(), with_more(&claims, &format!(r#""deep":{deep}"#)).into_bytes()),
         ("a byte order mark", header.clone(), [b"\xef\xbb\xbf", claims.as_bytes()].concat()),
         ("a byte order mark in the header", format!("\u{feff}{header}"), claims.clone().into_bytes()),
         ("a byte that is no UTF-8", header.clone(), not_utf8),
-        ("something behind the claims", header, format!("{claims}{claims}").into_bytes()),
+        ("something behind the claims", header.clone(), format!("{claims}{claims}").into_bytes()),
     ];
-    plain.iter().map(|(what, header, claims)| Ok(Forgery::new(*what, forge.raw(header, claims)?))).collect()
+    if forge.is_strict() {
+        made.extend(said_twice(forge, &header, &claims));
+    }
+    made.iter().map(|(what, header, claims)| Ok(Forgery::new(*what, forge.raw(header, claims)?))).collect()
 }
 
-/// What is to be inflated, or has more members than anybody needs.
+/// Members that say the same twice: what they are, header and claims.
+fn said_twice(forge: &Forge, header: &str, claims: &str) -> [(&'static str, String, Vec<u8>); 4] {
+    let sub = Value::from(forge.claim("sub"));
+    let alg = forge.signing.algorithm;
+    let claiming = |members: String| (header.to_owned(), with_more(claims, &members).into_bytes());
+    let [once, escaped, exp] =
+        [format!(r#""sub":{sub}"#), format!(r#""s\u0075b":{sub}"#), format!(r#""exp":{}"#, forge.end)].map(claiming);
+    [
+        ("sub twice", once.0, once.1),
+        ("sub twice, once escaped", escaped.0, escaped.1),
+        ("exp twice", exp.0, exp.1),
+        ("alg twice", with_more(header, &format!(r#""alg":"{alg}""#)), claims.as_bytes().to_vec()),
+    ]
+}
+
+/// The text of an object with more members behind its own.
+fn with_more(object: &str, members: &str) -> String {
+    format!("{},{members}}}", object.strip_suffix('}').unwrap_or_default())
+}
+
+/// What is to be inflated, or has more members than anybody needs; RFC 7515 lets a verifier pass over `zip`.
 pub(super) fn heavy(forge: &Forge) -> Made {
     let many: Vec<String> = (0..1500).map(|number| format!(r#""{number}":0"#)).collect();
-    let claims = jws::text(&forge.claims);
-    let claims = format!("{},{}}}", claims.strip_suffix('}').unwrap_or_default(), many.join(","));
-    Ok(vec![
-        Forgery::new("zip DEF", forge.headed(&[("zip", Some(json!("DEF")))])?),
+    let claims = with_more(&jws::text(&forge.claims), &many.join(","));
+    let mut made = vec![
         Forgery::new("an enc", forge.headed(&[("enc", Some(json!("A256GCM")))])?),
         Forgery::new("1500 claims more", forge.raw(&jws::text(&forge.header), claims.as_bytes())?),
+    ];
+    if forge.is_strict() {
+        made.push(Forgery::new("zip DEF", forge.headed(&[("zip", Some(json!("DEF")))])?));
+    }
+    Ok(made)
+}
+
+/// What is longer than any honest token and as good as one.
+pub(super) fn too_long(forge: &Forge) -> Made {
+    let stuffing = [("stuffing", Some(json!("x".repeat(TOO_LONG))))];
+    Ok(vec![
+        Forgery::new(format!("{TOO_LONG} characters"), "A".repeat(TOO_LONG)),
+        Forgery::new("a stuffed header", forge.headed(&stuffing)?),
+        Forgery::new("stuffed claims", forge.claiming(&stuffing)?),
     ])
 }
 
@@ -333,7 +379,7 @@ mod tests {
     use super::*;
     use crate::secret::Secret;
 
-    fn forge(algorithm: Algorithm) -> Forge {
+    fn forge(algorithm: Algorithm, rules: Option<JwtRules>) -> Forge {
         let claims = [("iss", "https://login.test"), ("aud", "chat"), ("sub", "alice")];
         let claims = claims.iter().map(|(name, value)| (String::from(*name), json!(value))).collect();
         let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
@@ -341,47 +387,87 @@ mod tests {
             Algorithm::Es256 => pair.serialize_pem().into_bytes(),
             _ => vec![b'k'; 64],
         };
-        let signing = Signing { key: Secret::new(key), algorithm, kid: Some(String::from("login")), claims };
+        let (kid, life) = (Some(String::from("login")), Duration::from_secs(300));
+        let signing = Signing { key: Secret::new(key), algorithm, kid, claims, life };
         let header = jws::header(&signing);
-        let claims = changed(&jws::claims(&signing, UnixSeconds(10_000)), &[("exp", Some(json!(10_300)))]);
+        let claims = jws::claims(&signing, UnixSeconds(10_000));
         let key = Key::of(&signing).unwrap();
-        Forge { signing, rules: None, now: 10_000, end: 10_300, key, header, claims }
+        Forge { signing, rules, now: 10_000, end: 10_300, key, header, claims }
     }
 
+    fn rules() -> JwtRules {
+        JwtRules {
+            issuer: "login".into(),
+            from: Vec::new(),
+            audience: vec![String::from("chat")],
+            require: Vec::new(),
+            typ: None,
+            leeway: Duration::from_secs(5),
+            max_life: Duration::from_secs(3600),
+        }
+    }
+
+    /// Every maker, and how many it makes without and with a policy.
     #[test]
     fn no_forgery_says_what_the_good_token_says() {
         type Maker = fn(&Forge) -> Made;
-        let makers: [(Maker, usize); 14] = [
-            (kid, 10),
-            (crit, 5),
-            (typ, 3),
-            (exp, 9),
-            (expired, 2),
-            (not_yet, 6),
-            (too_long_lived, 0),
-            (iss, 9),
-            (aud, 9),
-            (sub, 8),
-            (json_of_two_minds, 9),
-            (heavy, 3),
-            (public_key_as_secret, 15),
-            (algorithm, 6),
+        let makers: [(Maker, usize, usize); 15] = [
+            (kid, 10, 10),
+            (crit, 4, 5),
+            (typ, 3, 3),
+            (exp, 8, 9),
+            (expired, 2, 2),
+            (not_yet, 6, 6),
+            (too_long_lived, 0, 2),
+            (iss, 9, 9),
+            (aud, 9, 9),
+            (sub, 8, 8),
+            (json_of_two_minds, 7, 11),
+            (heavy, 2, 3),
+            (too_long, 3, 3),
+            (public_key_as_secret, 15, 15),
+            (algorithm, 6, 6),
         ];
-        let forge = forge(Algorithm::Es256);
-        let good = forge.good().unwrap();
-        let said = |token: &str| token.rsplit_once('.').map(|(said, _)| String::from(said)).unwrap();
-        for (make, count) in makers {
-            let made = make(&forge).unwrap();
-            assert_eq!(made.len(), count, "{made:?}");
-            for Forgery { what, token } in &made {
-                assert_ne!(said(token), said(&good), "{what}");
+        for rules in [None, Some(rules())] {
+            let forge = forge(Algorithm::Es256, rules);
+            let good = forge.good().unwrap();
+            let said =
+                |token: &str| token.rsplit_once('.').map_or_else(|| String::from(token), |(said, _)| said.into());
+            for (make, lenient, strict) in makers {
+                let made = make(&forge).unwrap();
+                assert_eq!(made.len(), if forge.is_strict() { strict } else { lenient }, "{made:?}");
+                for Forgery { what, token } in &made {
+                    assert_ne!(said(token), said(&good), "{what}");
+                }
             }
+        }
+    }
+
+    /// What the RFCs allow is asked of nobody but wsgate: a reader that takes the last of two members, fractions and what
+    /// it does not know finds nothing good among the rest.
+    #[test]
+    fn a_verifier_of_the_letter_refuses_what_is_tried_without_a_policy() {
+        let allowed = [
+            "b64 false without crit",
+            "exp with a fraction",
+            "sub twice",
+            "sub twice, once escaped",
+            "exp twice",
+            "alg twice",
+            "zip DEF",
+        ];
+        for (rules, expected) in [(None, 0), (Some(rules()), allowed.len())] {
+            let forge = forge(Algorithm::Es256, rules);
+            let made = [crit, exp, json_of_two_minds, heavy].map(|make| make(&forge).unwrap()).concat();
+            let found = made.iter().filter(|forgery| allowed.contains(&forgery.what.as_str()));
+            assert_eq!(found.count(), expected);
+            assert_eq!(made.iter().filter(|forgery| forgery.what.starts_with("a good ")).count(), 2, "for everybody");
         }
     }
 
     #[test]
     fn a_secret_has_no_public_key_and_two_other_algorithms() {
-        let forge = forge(Algorithm::Hs256);
+        let forge = forge(Algorithm::Hs256, None);
         assert_eq!(public_key_as_secret(&forge).unwrap(), []);
         assert_eq!(algorithm(&forge).unwrap().len(), 8);
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::super::environment;
-use super::signing::Asked;
+use super::signing::{GoodToken, LIFE};
 use super::target::{Flaw, Place};
 use crate::config::{self, Config, ListenerConfig, ProxyMode};
 use crate::policy::Policy;
@@ -19,24 +19,34 @@ use crate::units::UnixSeconds;
 /// The file of authorities that `wsgate certs` writes beside a certificate.
 const AUTHORITIES: &str = "ca.pem";
 
+/// The most files that a message names.
+const SHOWN: usize = 5;
+
 /// What a policy says.
 pub(super) struct Known {
     pub(super) policy: Arc<Policy>,
     pub(super) dangers: Vec<(String, String)>,
     /// Listed origins as an operator writes them, exact ones first.
     pub(super) origins: Vec<String>,
-    /// The first place in which its first credential may travel.
+    /// Where a good token travels.
     pub(super) carrier: Option<Carrier>,
     pub(super) subprotocols: Vec<String>,
     /// What a good token says, where tokens are signed.
-    pub(super) asked: Option<Asked>,
+    pub(super) good_token: Option<GoodToken>,
     /// Authorities beside the listener's certificate, where they are.
     pub(super) authorities: Option<PathBuf>,
     listener: Option<ListenerConfig>,
 }
 
+/// What was given beside the policy and says which of its `[[auth]]` is meant.
+#[derive(Clone, Copy)]
+pub(super) struct Given<'g> {
+    pub(super) carrier: Option<&'g Carrier>,
+    pub(super) signing_key: bool,
+}
+
 /// Reads the configuration to which a policy's file belongs.
-pub(super) fn read(policy: &Path, config: Option<&Path>, now: UnixSeconds) -> Result<Known, Flaw> {
+pub(super) fn read(policy: &Path, config: Option<&Path>, given: Given<'_>, now: UnixSeconds) -> Result<Known, Flaw> {
     let gateway = match config {
         Some(path) => path.to_owned(),
         None => gateway_of(policy).ok_or_else(|| {
@@ -45,11 +55,21 @@ pub(super) fn read(policy: &Path, config: Option<&Path>, now: UnixSeconds) -> Re
     };
     let (config, _) = config::load(&gateway, &environment, now)
         .map_err(|mistakes| Flaw::Configuration(mistakes.render(config::diagnostic::Style::Plain)))?;
-    let name = policy.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let found = config.policies.iter().find(|policy| policy.name.as_str() == name).map(Arc::clone);
-    let found = found
-        .ok_or_else(|| format!("{} names no policy {name:?}: is --policy one of its files?", gateway.display()))?;
-    Ok(known(&config, found))
+    let found = find(policy, &config, &gateway)?;
+    Ok(known(&config, found, given))
+}
+
+/// The policy that is this file, however the file is called here.
+fn find(file: &Path, config: &Config, gateway: &Path) -> Result<Arc<Policy>, String> {
+    let asked = file.canonicalize().map_err(|error| format!("{}: {error}", file.display()))?;
+    let is_asked = |other: &Path| other.canonicalize().is_ok_and(|other| other == asked);
+    let name = config.policy_files.iter().find(|(_, file)| is_asked(file)).map(|(name, _)| name);
+    let found = config.policies.iter().find(|policy| Some(&policy.name) == name).map(Arc::clone);
+    found.ok_or_else(|| {
+        let files = config.policy_files.values().take(SHOWN).map(|file| file.display().to_string());
+        let files = files.collect::<Vec<_>>().join(", ");
+        format!("{} is no policy of {}: those are {files}", file.display(), gateway.display())
+    })
 }
 
 fn gateway_of(policy: &Path) -> Option<PathBuf> {
@@ -61,7 +81,7 @@ fn gateway_of(policy: &Path) -> Option<PathBuf> {
         .find(|path| path.exists())
 }
 
-fn known(config: &Config, policy: Arc<Policy>) -> Known {
+fn known(config: &Config, policy: Arc<Policy>, given: Given<'_>) -> Known {
     let dangers = config.gateway.dangers.iter().chain(&policy.dangers);
     let dangers = dangers.map(|(key, reason)| (key.clone(), reason.clone())).collect();
     let mut origins: Vec<String> = policy.origin.allow.exact.iter().cloned().collect();
@@ -74,23 +94,35 @@ fn known(config: &Config, policy: Arc<Policy>) -> Known {
     let listener = config.gateway.listeners.iter().find(|listener| listener.proxy == ProxyMode::None).cloned();
     let chain = listener.as_ref().and_then(|listener| Some(listener.tls.as_ref()?.certificates.first()?.chain.clone()));
     let authorities = chain.and_then(|chain| Some(chain.parent()?.join(AUTHORITIES))).filter(|path| path.exists());
+    let meant = meant(&policy.auth, given);
     Known {
         dangers,
         origins,
-        carrier: policy.auth.iter().find_map(|auth| auth.from().first().cloned()),
+        carrier: given.carrier.or(meant.and_then(|auth| auth.from().first())).cloned(),
         subprotocols: policy.route.subprotocols.iter().flatten().take(1).cloned().collect(),
-        asked: policy.auth.iter().find_map(|auth| match auth {
-            Auth::Jwt(rules) => asked(config, rules),
+        good_token: match meant {
+            Some(Auth::Jwt(rules)) => good_token(config, rules),
             _ => None,
-        }),
+        },
         authorities,
         listener,
         policy,
     }
 }
 
+/// The `[[auth]]` that a good token is for: one that names the carrier where it was given, the first jwt where there is a
+/// key to sign with, else the first that a token is for.
+fn meant<'p>(auth: &'p [Auth], given: Given<'_>) -> Option<&'p Auth> {
+    let names = |auth: &&Auth| match given.carrier {
+        Some(carrier) => auth.from().contains(carrier),
+        None => !auth.from().is_empty(),
+    };
+    let signed = auth.iter().filter(names).find(|auth| given.signing_key && matches!(auth, Auth::Jwt(_)));
+    signed.or_else(|| auth.iter().find(names))
+}
+
 /// What a good token of this issuer says under these rules.
-fn asked(config: &Config, rules: &JwtRules) -> Option<Asked> {
+fn good_token(config: &Config, rules: &JwtRules) -> Option<GoodToken> {
     let issuer = config.gateway.issuers.iter().find(|issuer| issuer.name == rules.issuer)?;
     let mut claims = Map::new();
     for rule in &rules.require {
@@ -105,7 +137,7 @@ fn asked(config: &Config, rules: &JwtRules) -> Option<Asked> {
         _ => None,
     };
     let algorithm = issuer.algorithms.first().copied()?;
-    Some(Asked { claims, algorithm, kid })
+    Some(GoodToken { claims, algorithm, kid, life: rules.max_life.min(LIFE) })
 }
 
 /// Puts the first word that a rule accepts where its pointer leads (RFC 6901).
@@ -138,5 +170,58 @@ impl Known {
         let scheme = if listener.tls.is_some() { "wss" } else { "ws" };
         let place = Place::read(&format!("{scheme}://{host}:{}{path}", listener.address.port()))?;
         Ok((place, listener.address))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::policy::auth::TokenRules;
+
+    fn from(carriers: &[&str]) -> Vec<Carrier> {
+        carriers.iter().map(|carrier| carrier.parse().unwrap()).collect()
+    }
+
+    fn jwt(issuer: &str, carriers: &[&str]) -> Auth {
+        Auth::Jwt(JwtRules {
+            issuer: issuer.into(),
+            from: from(carriers),
+            audience: Vec::new(),
+            require: Vec::new(),
+            typ: None,
+            leeway: Duration::ZERO,
+            max_life: Duration::from_secs(60),
+        })
+    }
+
+    #[test]
+    fn carrier_and_claims_are_of_one_entry() {
+        let auth = [
+            Auth::Open,
+            Auth::Token(TokenRules {
+                tokens: PathBuf::from("a.tokens"),
+                from: from(&["query:ticket", "authorization"]),
+            }),
+            jwt("first", &["authorization", "cookie:session"]),
+            jwt("second", &["cookie:other", "cookie:session"]),
+        ];
+        let cases = [
+            (None, false, Some(1)),
+            (None, true, Some(2)),
+            (Some("authorization"), false, Some(1)),
+            (Some("authorization"), true, Some(2)),
+            (Some("cookie:session"), false, Some(2)),
+            (Some("cookie:other"), true, Some(3)),
+            (Some("query:ticket"), true, Some(1)),
+            (Some("query:unheard-of"), true, None),
+        ];
+        for (carrier, signing_key, expected) in cases {
+            let carrier = carrier.map(|carrier| carrier.parse::<Carrier>().unwrap());
+            let found = meant(&auth, Given { carrier: carrier.as_ref(), signing_key });
+            let at = found.map(|found| auth.iter().position(|one| std::ptr::eq(one, found)).unwrap());
+            assert_eq!(at, expected, "{carrier:?} {signing_key}");
+        }
     }
 }

@@ -8,11 +8,11 @@ use tokio::net::lookup_host;
 use tokio_tungstenite::tungstenite::http::Uri;
 
 use super::super::{environment, file};
-use super::signing;
+use super::signing::{self, Mint};
 use super::{AuditArgs, from_policy};
 use crate::audit::Target;
 use crate::audit::cswsh::browser::find_chromium;
-use crate::audit::target::{Credential, Signing, Tls};
+use crate::audit::target::{Credential, Tls};
 use crate::net::tls::ClientTls;
 use crate::policy::credential::Carrier;
 use crate::secret::Secret;
@@ -105,7 +105,11 @@ impl Place {
 /// Reads everything that the arguments name.
 pub(super) async fn describe(args: &AuditArgs, now: UnixSeconds) -> Result<Described, Flaw> {
     let known = match &args.policy {
-        Some(policy) => Some(from_policy::read(policy, args.config.as_deref(), now)?),
+        Some(policy) => {
+            let given =
+                from_policy::Given { carrier: args.carrier.as_ref(), signing_key: args.beside.signing_key.is_some() };
+            Some(from_policy::read(policy, args.config.as_deref(), given, now)?)
+        }
         None => None,
     };
     let (place, address) = match (&args.url, &known) {
@@ -131,9 +135,9 @@ pub(super) async fn describe(args: &AuditArgs, now: UnixSeconds) -> Result<Descr
     } else {
         args.origins.clone()
     };
-    let signing = signing::read(&args.beside, known.as_ref().and_then(|known| known.asked.clone()))?;
+    let mint = signing::read(&args.beside, known.as_ref().and_then(|known| known.good_token.clone()))?;
     let carrier = args.carrier.clone().or_else(|| known.as_ref().and_then(|known| known.carrier.clone()));
-    let credential = credential(args, carrier, signing.as_ref(), now)?;
+    let credential = credential(args, carrier, mint.as_ref(), now)?;
     let subprotocols = if args.subprotocols.is_empty() {
         known.as_ref().map(|known| known.subprotocols.clone()).unwrap_or_default()
     } else {
@@ -151,7 +155,7 @@ pub(super) async fn describe(args: &AuditArgs, now: UnixSeconds) -> Result<Descr
         credential,
         subprotocols,
         policy: known.as_ref().map(|known| Arc::clone(&known.policy)),
-        signing,
+        signing: mint.map(|mint| mint.signing),
         process: args.beside.pid,
         log: args.beside.log.clone(),
         browser: args.beside.browser.as_ref().map(|asked| find_chromium(asked.as_deref())).transpose()?,
@@ -178,22 +182,23 @@ fn tls(authorities: Option<&Path>) -> Result<Tls, String> {
 fn credential(
     args: &AuditArgs,
     carrier: Option<Carrier>,
-    signing: Option<&Signing>,
+    mint: Option<&Mint>,
     now: UnixSeconds,
 ) -> Result<Option<Credential>, String> {
     let given = match &args.token_file {
         Some(path) => Some(text(path)?),
         None => environment(TOKEN_VARIABLE).filter(|token| !token.is_empty()),
     };
-    let tokens = match (given, signing) {
-        (Some(token), _) => vec![Secret::new(token)],
-        (None, Some(signing)) => signing::tokens(signing, now)?,
-        (None, None) if carrier.is_some() => {
-            return Err(format!("no good token: give --token-file, {TOKEN_VARIABLE}, or --signing-key"));
+    let is_asked_for = carrier.is_some();
+    let carrier = carrier.unwrap_or(Carrier::Authorization);
+    match (given, mint) {
+        (Some(token), _) => Ok(Some(Credential { carrier, tokens: vec![Secret::new(token)], minted: None })),
+        (None, Some(mint)) => mint.credential(carrier, now).map(Some),
+        (None, None) if is_asked_for => {
+            Err(format!("no good token: give --token-file, {TOKEN_VARIABLE}, or --signing-key"))
         }
-        (None, None) => return Ok(None),
-    };
-    Ok(Some(Credential { carrier: carrier.unwrap_or(Carrier::Authorization), tokens }))
+        (None, None) => Ok(None),
+    }
 }
 
 fn text(path: &Path) -> Result<String, String> {

@@ -57,10 +57,10 @@ fn read_all(path: &Path, around: &Surroundings<'_>, findings: &mut Findings) -> 
     let mut keys = Keys::default();
     load_issuers(&gateway, &parsed.raw, &mut scope, around, &mut keys);
     let above = policy::Above { gateway: &gateway, ceiling: &built.ceiling };
-    let (policies, examples) = read_policies(&files, &above, findings, &mut keys);
+    let (policies, examples, policy_files) = read_policies(&files, &above, findings, &mut keys);
     uncovered_hosts(&gateway, &policies, path, findings);
     let policies = policies.into_iter().map(Arc::new).collect();
-    Some(Config { gateway, policies, keys: Arc::new(keys), examples, settings: Vec::new() })
+    Some(Config { gateway, policies, policy_files, keys: Arc::new(keys), examples, settings: Vec::new() })
 }
 
 fn load_issuers(
@@ -90,9 +90,10 @@ fn read_policies(
     above: &policy::Above<'_>,
     findings: &mut Findings,
     keys: &mut Keys,
-) -> (Vec<Policy>, Examples) {
+) -> (Vec<Policy>, Examples, BTreeMap<PolicyName, PathBuf>) {
     let mut policies: Vec<Policy> = Vec::new();
     let mut examples = Examples::new();
+    let mut policy_files = BTreeMap::new();
     let mut claimed = Claimed::default();
     for file in files {
         let name = file.file_stem().and_then(std::ffi::OsStr::to_str).unwrap_or_default();
@@ -108,10 +109,11 @@ fn read_policies(
         let mut scope = Scope::new(&parsed.source, parsed.whole, findings);
         let Some(built) = policy::build(name.clone(), &parsed.raw, &mut scope, above, keys) else { continue };
         claimed.claim(&built, &mut findings.diagnostics);
+        policy_files.insert(name.clone(), file.clone());
         examples.insert(name, built.examples);
         policies.push(built.policy);
     }
-    (policies, examples)
+    (policies, examples, policy_files)
 }
 
 /// Which policy has which host and path: two with the same pair would make the choice between them an accident.

@@ -386,12 +386,16 @@ faults! {
             "AU06 ECDSA signatures without a key",
             "AU08 keys that the token brings or points at",
         ];
+    /// Parts behind the third are passed over.
+    PartsUncounted: Auth ["AU05 too few or too many parts"];
     /// `alg` may be `none`.
     AlgorithmNone: Auth ["AU02 no signature is asked for by alg"];
     /// The public key serves as the secret of an HMAC.
     HmacWithPublicKey: Auth ["AU03 the public key as a secret"];
     /// `alg` is not compared with the key's.
     AlgorithmUnbound: Auth ["AU04 another algorithm for the same key"];
+    /// `kid` is the path of a file with the secret of an HMAC.
+    KidIsPath: Auth ["AU07 a kid that leads to a known key"];
     /// `kid` is not looked at.
     KidIgnored: Auth ["AU07 a kid that names no key"];
     /// The key in the token's own header verifies it.
@@ -425,6 +429,10 @@ faults! {
     DuplicateMembers: Auth ["AU17 JSON that two readers read differently"];
     /// A token may have padding and line ends.
     LenientBase64: Auth ["AU05 a signature in another spelling"];
+    /// A token may have any length.
+    TokenUnbounded: Auth ["AU18 a token beyond any length"];
+    /// `zip` and `enc` are not looked at.
+    ZipIgnored: Auth ["AU18 a token to be inflated, or of too many claims"];
     /// Of several tokens the first counts.
     SeveralTokens: Auth ["AU19 credentials in two places", "AU19 two credentials in one place"];
     /// Any scheme of Authorization, and any white space in it, will do.
@@ -435,6 +443,12 @@ faults! {
     HeaderTokenForwarded: Auth ["AU22 a token of the header at the backend"];
     /// The 101 chooses a token among the subprotocols.
     TokenEchoed: Auth ["AU23 a token among the subprotocols"];
+    /// A refusal repeats the token that it refuses.
+    TokenReflected: Auth ["AU22 a token in an answer"];
+    /// A refusal tells what is wrong with the token.
+    ReasonTold: Auth ["AU25 answers that tell wrong tokens apart"];
+    /// Behind fifty wrong tokens on end no further one is judged.
+    FailsOpen: Auth ["AU25 a hundred wrong tokens"];
     /// The log holds tokens.
     TokenLogged: Auth ["AU22 a token in the log"];
     /// A session outlives its token.

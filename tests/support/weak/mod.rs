@@ -24,6 +24,7 @@ use std::fs::File;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -89,6 +90,7 @@ impl Weak {
             backend,
             pool: Mutex::default(),
             taken: Mutex::default(),
+            wrong: AtomicU32::default(),
             log: Mutex::new(File::create(&log).unwrap()),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -140,6 +142,8 @@ struct Gate {
     pool: Mutex<Option<TcpStream>>,
     /// How often each place is taken.
     taken: Mutex<HashMap<Seat, u32>>,
+    /// Handshakes on end whose credential was wrong.
+    wrong: AtomicU32,
     log: Mutex<File>,
 }
 
@@ -169,6 +173,15 @@ impl Gate {
     /// The issuer's public key.
     fn key(&self) -> &VerifyingKey {
         &self.keys.issuers.values().next().expect("an issuer").keys()[0]
+    }
+
+    /// Counts wrong credentials on end.
+    fn count(&self, is_right: bool) {
+        if is_right {
+            self.wrong.store(0, Ordering::Relaxed);
+        } else {
+            self.wrong.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn tell(&self, line: &str) {
@@ -295,7 +308,9 @@ async fn admit(gate: &Arc<Gate>, client: &mut Client) -> Result<Admitted, Refuse
     origin::mend(gate, &mut opening);
     let mut screened = screen(opening, &client.transport, &gate.policies).map_err(&refused)?;
     token::mend(gate, &mut screened);
-    let admission = authorize(screened, &gate.keys, UnixSeconds(now())).map_err(&refused)?;
+    let admission = authorize(screened, &gate.keys, UnixSeconds(now()));
+    gate.count(admission.is_ok());
+    let admission = admission.map_err(&refused)?;
     let place = |seat, full: Reason| gate.place(seat).ok_or_else(|| refused(full.into()));
     let subject = admission.principal.name().unwrap_or_default();
     let places = [
@@ -336,7 +351,7 @@ async fn refuse(gate: &Gate, client: &mut Client, refused: &Refused) -> bool {
     gate.tell(&format!("refused {} {}", refusal.reason.code(), told(gate, asked)));
     let goes_on = gate.has(Fault::KeepAliveAfterRefusal) && !asked.start.is_empty();
     let Answer::Status(status) = refusal.reason.answer() else { return false };
-    let bytes = if passed.is_empty() { answer(gate, status, asked, goes_on) } else { passed.clone() };
+    let bytes = if passed.is_empty() { answer(gate, refusal.reason, status, asked, goes_on) } else { passed.clone() };
     let written = async { client.stream.write_all(&bytes).await.is_ok() && client.stream.flush().await.is_ok() };
     if !timeout(LINGER, written).await.unwrap_or(false) || goes_on {
         return goes_on;
@@ -350,11 +365,12 @@ async fn refuse(gate: &Gate, client: &mut Client, refused: &Refused) -> bool {
     false
 }
 
-fn answer(gate: &Gate, status: u16, asked: &head::Head, goes_on: bool) -> Vec<u8> {
-    let body = if gate.has(Fault::RefusalReflects) {
-        format!("{} from {:?} is refused\n", asked.target(), asked.value("origin"))
-    } else {
-        String::from("refused\n")
+fn answer(gate: &Gate, reason: Reason, status: u16, asked: &head::Head, goes_on: bool) -> Vec<u8> {
+    let body = match gate.fault {
+        Some(Fault::RefusalReflects) => format!("{} from {:?} is refused\n", asked.target(), asked.value("origin")),
+        Some(Fault::TokenReflected) if status == 401 => format!("{:?} is refused\n", asked.value("authorization")),
+        Some(Fault::ReasonTold) if status == 401 => format!("{}\n", reason.code()),
+        _ => String::from("refused\n"),
     };
     let mut head =
         format!("HTTP/1.1 {status} Refused\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n", body.len());

@@ -1,0 +1,118 @@
+//! Good tokens of the issuer's key, minted anew before they end.
+
+use super::jws::{UnusableKey, mint};
+use crate::audit::Target;
+use crate::audit::target::{Credential, Minted, Signing};
+use crate::policy::credential::Carrier;
+use crate::secret::Secret;
+use crate::units::UnixSeconds;
+
+/// A credential of minted tokens, one for each of these subjects; without any, one of the subject that the claims name.
+///
+/// # Errors
+/// Where the key cannot sign.
+pub fn credential(
+    signing: &Signing,
+    carrier: Carrier,
+    subjects: Vec<String>,
+    now: UnixSeconds,
+) -> Result<Credential, UnusableKey> {
+    let tokens = tokens(signing, &subjects, now)?;
+    Ok(Credential { carrier, tokens, minted: Some(Minted { subjects, at: now }) })
+}
+
+/// Mints the target's tokens anew where half of their life is over, so that none ends within a suite. Tokens that were
+/// given stay, and so does what no key can sign.
+pub fn renew(target: &mut Target, now: UnixSeconds) {
+    let (Some(signing), Some(credential)) = (&target.signing, &mut target.credential) else { return };
+    let Some(minted) = &mut credential.minted else { return };
+    if now.saturating_since(minted.at) < signing.life / 2 {
+        return;
+    }
+    if let Ok(tokens) = tokens(signing, &minted.subjects, now) {
+        credential.tokens = tokens;
+        minted.at = now;
+    }
+}
+
+fn tokens(signing: &Signing, subjects: &[String], now: UnixSeconds) -> Result<Vec<Secret<String>>, UnusableKey> {
+    match subjects {
+        [] => Ok(vec![mint(signing, None, now)?]),
+        subjects => subjects.iter().map(|subject| mint(signing, Some(subject), now)).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::audit::auth::jws;
+    use crate::audit::{Exam, Patience};
+    use crate::policy::auth::algorithm::Algorithm;
+
+    fn signing(life: u64) -> Signing {
+        Signing {
+            key: Secret::new(vec![7; 64]),
+            algorithm: Algorithm::Hs256,
+            kid: None,
+            claims: jws::Object::from_iter([(String::from("sub"), json!("alice"))]),
+            life: Duration::from_secs(life),
+        }
+    }
+
+    /// Subject and end of every token.
+    fn said(credential: &Credential) -> Vec<(Value, Value)> {
+        let claims = |token: &Secret<String>| {
+            let claims = token.expose().split('.').nth(1).and_then(jws::decode).unwrap();
+            let claims: Value = serde_json::from_slice(&claims).unwrap();
+            (claims["sub"].clone(), claims["exp"].clone())
+        };
+        credential.tokens.iter().map(claims).collect()
+    }
+
+    fn target(life: u64, subjects: &[&str]) -> Target {
+        let signing = signing(life);
+        let subjects = subjects.iter().map(|subject| String::from(*subject)).collect();
+        let credential = credential(&signing, Carrier::Authorization, subjects, UnixSeconds(1000)).unwrap();
+        Target { credential: Some(credential), signing: Some(signing), ..Target::for_tests(&[], None) }
+    }
+
+    #[test]
+    fn a_token_is_minted_anew_once_half_of_its_life_is_over() {
+        let mut target = target(60, &["a", "b"]);
+        for (now, end) in [(1000, 1060), (1029, 1060), (1030, 1090), (1059, 1090), (5000, 5060)] {
+            renew(&mut target, UnixSeconds(now));
+            let of = |subject: &str| (json!(subject), json!(end));
+            assert_eq!(said(target.credential.as_ref().unwrap()), [of("a"), of("b")], "at {now}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_is_longer_than_a_life_goes_on_with_tokens_that_are_good() {
+        let mut exam = Exam::new(target(60, &["a", "b"]), None, Patience::default());
+        let old = said(exam.target.credential.as_ref().unwrap());
+        let request = exam.good();
+        let credential = exam.target.credential.as_ref().unwrap();
+        let (new, at) = (said(credential), credential.minted.as_ref().unwrap().at);
+        assert!(at > UnixSeconds(1000) && new.iter().zip(&old).all(|(new, old)| new.0 == old.0 && new.1 != old.1));
+        let sent = request.value("authorization").map(String::from_utf8_lossy).unwrap();
+        assert!(credential.tokens.iter().any(|token| sent.ends_with(token.expose())), "the new ones are sent");
+    }
+
+    #[test]
+    fn the_subject_that_the_claims_name_is_the_only_one() {
+        let target = target(60, &[]);
+        assert_eq!(said(target.credential.as_ref().unwrap()), [(json!("alice"), json!(1060))]);
+    }
+
+    #[test]
+    fn a_given_token_stays() {
+        let mut target = target(60, &["a"]);
+        target.credential.as_mut().unwrap().minted = None;
+        renew(&mut target, UnixSeconds(9000));
+        assert_eq!(said(target.credential.as_ref().unwrap()), [(json!("a"), json!(1060))]);
+    }
+}
