@@ -113,7 +113,9 @@ async fn examine(plan: &Plan, fault: Option<Fault>, suites: &[Suite], of: Choice
     let mut target = target(weak.address, weak.files.folder.path(), &weak.files.authority, plan.signs());
     target.log = Some(weak.log.clone());
     let mut exam = Exam::new(target, Some(canary), BRISK);
-    exam.bounds = Bounds { hold: Duration::from_secs(8), ..Bounds::quick() };
+    // How long all of what is asked for may take where nothing bounds it.
+    let hold = if fault == Some(Fault::UnboundedBuffer) { 40 } else { 8 };
+    exam.bounds = Bounds { hold: Duration::from_secs(hold), ..Bounds::quick() };
     let mut findings = Vec::new();
     for suite in suites {
         let mut cases = wsgate::audit::cases(*suite, &mut exam);

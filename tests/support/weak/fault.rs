@@ -220,7 +220,7 @@ faults! {
             "SM11 lengths that are none",
             "SM11 two lengths",
         ];
-    /// A body that is announced is waited for.
+    /// A body is waited for that somebody announces who asks for no upgrade.
     BodyAwaited: Handshake ["H103 a body that never comes"];
     /// Expect is not looked at.
     ExpectIgnored: Handshake ["SM14 an expectation"];
@@ -260,6 +260,8 @@ faults! {
             "HS12 a thousand subprotocols",
             "HS12 subprotocols that are no tokens",
         ];
+    /// The bytes of a head are bounded, and the number of its fields is not.
+    FieldsUncounted: Handshake ["H104 a thousand fields"];
     /// A head may have any number of bytes and fields.
     HeadUnbounded: Handshake ["H104 a field of 60 KB", "H104 a target of 60 KB", "H104 a thousand fields"];
     /// A refusal leaves the connection open for the next request.

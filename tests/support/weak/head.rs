@@ -138,7 +138,8 @@ pub(super) async fn wait(gate: &Gate, client: &mut Client, asked: &Head) {
         sleep(Duration::from_micros(offered * offered / 10)).await;
     }
     let announced = asked.value("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-    while gate.has(Fault::BodyAwaited) && client.kept.len() < announced {
+    let awaits = gate.has(Fault::BodyAwaited) && asked.value("upgrade").is_none();
+    while awaits && client.kept.len() < announced {
         if !matches!(client.stream.read_buf(&mut client.kept).await, Ok(1..)) {
             return;
         }

@@ -78,6 +78,9 @@ impl Weak {
         if fault == Some(Fault::HeadUnbounded) {
             admission.limits = HeadLimits { bytes: 64 << 20, fields: 1 << 20, target: 64 << 20 };
         }
+        if fault == Some(Fault::FieldsUncounted) {
+            admission.limits.fields = 1 << 20;
+        }
         let gate = Gate {
             fault,
             policy: Arc::clone(&config.policies[0]),
