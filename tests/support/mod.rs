@@ -39,7 +39,7 @@ pub use frames::Frame;
 pub use house::{House, Plan};
 
 /// How long a test waits for what must happen: far beyond what it takes, so that only a broken gateway meets it.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+pub const PATIENCE: Duration = Duration::from_secs(45);
 
 /// Awaits something that must happen within [`PATIENCE`].
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
