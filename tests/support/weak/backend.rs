@@ -17,6 +17,9 @@ use super::{BACKEND_DEADLINE, Backend, Client, Fault, Gate, Refused};
 const FORWARDED: [&str; 5] = ["forwarded", "x-forwarded-", "x-real-ip", "x-client-ip", "true-client-ip"];
 const IDENTITY: [&str; 6] = ["x-user", "x-auth", "x-remote-user", "remote-user", "x-ssl-", "x-org"];
 
+/// What stands for the answer of a backend whose end is not seen.
+const UNSEEN_END: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nX-Unseen: 1\r\n\r\n";
+
 /// Opens a session with the backend, while the client must be silent.
 pub(super) async fn dial(
     gate: &Gate,
@@ -37,7 +40,10 @@ pub(super) async fn dial(
     let bytes = [written(gate, asked, &request), early].concat();
     let answered = timeout(BACKEND_DEADLINE, exchange(gate, client, &bytes)).await;
     let answered = answered.unwrap_or_else(|_| Err(Reason::BackendHandshakeTimeout.into()));
-    let (backend, answer) = answered.map_err(&refused)?;
+    let (backend, mut answer) = answered.map_err(&refused)?;
+    if gate.has(Fault::AnswerVersionUnchecked) && answer.starts_with(b"HTTP/1.0 ") {
+        answer[7] = b'1';
+    }
     let said =
         parse_response(&answer, &gate.admission.limits).map_err(|_| refused(Reason::BackendHandshakeInvalid.into()))?;
     let refuses = said.status != 101;
@@ -104,6 +110,9 @@ async fn exchange(gate: &Gate, client: &mut Client, request: &[u8]) -> Result<(B
         }
         tokio::select! {
             read = stream.read_buf(&mut answer) => if !matches!(read, Ok(1..)) {
+                if gate.has(Fault::BackendEndUnseen) {
+                    return Ok((Backend { stream, glued: Vec::new() }, UNSEEN_END.to_vec()));
+                }
                 return Err(Reason::BackendClosed.into());
             },
             read = client.stream.read_buf(&mut client.kept) => match read {
@@ -127,6 +136,7 @@ fn mended(gate: &Gate, mut head: ResponseHead, key: &WebSocketKey) -> ResponseHe
     ];
     let unseen: &[(&str, String)] = match gate.fault {
         Some(Fault::SwitchUnverified) if head.status == 101 => &right,
+        Some(Fault::BackendEndUnseen) if head.headers.all("x-unseen").next().is_some() => &right,
         Some(Fault::AcceptUnverified) if head.status == 101 => &right[2..],
         Some(Fault::StatusUnverified) => {
             head.status = 101;

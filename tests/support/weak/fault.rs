@@ -239,6 +239,8 @@ faults! {
         Cswsh ["OR15 letters that look alike", "OR20 control bytes"];
     /// Fields whose names are no tokens are skipped.
     OddNamesSkipped: Handshake ["SM12 names that are no tokens", "SM12 white space before a colon"];
+    /// A client that ends within a head is kept, with its place.
+    EndedClientKept: Handshake ["H108 a client that ends behind its head"];
     /// A head must come in one read.
     HeadInOneRead: Handshake ["H105 a head byte by byte"];
     /// To read an offer takes time that grows with the square of its length.
@@ -247,6 +249,10 @@ faults! {
     SpaceBeforeColon: Handshake ["SM12 white space before a colon"];
     /// A target may name scheme and host.
     AbsoluteTarget: Handshake ["HS17 a target that names another authority"];
+    /// A target that only a proxy is asked for is taken for the path that is served.
+    ProxyTarget: Handshake ["HS17 a target for a proxy"];
+    /// A path is cut off before a code that is none.
+    BadCodeCut: Handshake ["HS18 codes that are none"];
     /// The path is decoded before it is routed.
     PathDecoded: Handshake ["HS18 dots and slashes in code", "HS18 letters in code"];
     /// Dot segments and empty segments are taken out of the path before it is routed.
@@ -299,6 +305,10 @@ faults! {
             "SM04 an Upgrade or a Connection that is wrong",
             "SM04 two Accepts",
         ];
+    /// A backend may answer in another version of HTTP.
+    AnswerVersionUnchecked: Handshake ["SM04 a 101 that is no message"];
+    /// A backend that ends before its answer is whole is taken to have agreed.
+    BackendEndUnseen: Handshake ["BE03 an end before the 101"];
     /// Of a backend's 101 the Sec-WebSocket-Accept is not looked at.
     AcceptUnverified: Handshake ["SM04 an Accept that is wrong", "SM04 two Accepts"];
     /// Any status of a backend opens the tunnel.

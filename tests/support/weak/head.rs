@@ -194,6 +194,10 @@ pub(super) fn mend(gate: &Gate, client: &mut Client, head: &mut Head) {
                 head.set("sec-websocket-protocol", &names.join(", "));
             }
         }
+        Fault::ProxyTarget if !head.target().starts_with('/') && !head.target().contains("://") => {
+            head.set_word(0, "GET");
+            head.set_word(1, "/chat");
+        }
         Fault::FetchModeUnchecked => head.remove("sec-fetch-mode"),
         Fault::OriginFirstField => head.keep_first("origin"),
         _ => {}
@@ -210,6 +214,11 @@ fn mend_target(fault: Fault, head: &mut Head) {
             None => return,
         },
         Fault::PathDecoded => decoded(path),
+        Fault::BadCodeCut => {
+            let is_bad = |at: &usize| !path[at + 1..].as_bytes().iter().take(2).all(u8::is_ascii_hexdigit);
+            let bad = path.match_indices('%').map(|(at, _)| at).find(|at| is_bad(at) || path.len() < at + 3);
+            path[..bad.unwrap_or(path.len())].trim_end_matches('/').to_owned()
+        }
         Fault::PathNormalized => normalized(path),
         Fault::PathCut => path.split(['#', ';']).next().unwrap_or_default().to_owned(),
         _ => return,

@@ -256,6 +256,9 @@ async fn serve(gate: Arc<Gate>, tcp: TcpStream, peer: IpAddr, pending: Place) {
             {
                 return backend::tunnel(&gate, client, &refused.asked).await;
             }
+            Err(refused) if gate.has(Fault::EndedClientKept) && refused.refusal.reason == Reason::HeadIncomplete => {
+                tokio::time::sleep(FOREVER).await;
+            }
             Err(refused) if refuse(&gate, &mut client, &refused).await => {}
             Err(_) => return,
         }
