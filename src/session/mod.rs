@@ -9,11 +9,13 @@
 //! `poll_transmit` is asked again. [`Session::poll_timeout`] says when [`Session::handle_timeout`] is due.
 //!
 //! `policer` holds the grammar, `limits` the rates, `boundary` the places where frames of ours may stand, `closing` the
-//! table of close codes and the closing handshake, `deadlines` the clocks; `receive` and `timeouts` put them together.
+//! table of close codes and the closing handshake, `deadlines` the clocks; `receive` and `timeouts` put them together, and
+//! `adopt` changes the rules beneath them.
 
 #![deny(clippy::indexing_slicing, clippy::as_conversions, clippy::arithmetic_side_effects)]
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::as_conversions, clippy::arithmetic_side_effects))]
 
+mod adopt;
 mod boundary;
 pub mod cause;
 mod closing;
@@ -170,11 +172,7 @@ impl Session {
         now: Instant,
         random: Random,
     ) -> Self {
-        let mut chance = [0; 4];
-        random(&mut chance);
-        let tenth = rules.max_age.checked_div(10).unwrap_or_default();
-        let share = f64::from(u32::from_be_bytes(chance)) / f64::from(u32::MAX);
-        let oldest = rules.max_age.saturating_sub(tenth.mul_f64(share));
+        let oldest = rules.shortened_age(random);
         let (age, end) = match lease {
             Some(lease) if lease <= oldest => (Cause::CredentialExpired, lease),
             _ => (Cause::MaxAge, oldest),
@@ -339,6 +337,15 @@ impl Session {
 }
 
 impl SessionRules {
+    /// The greatest age, by chance shortened by up to a tenth.
+    fn shortened_age(&self, random: Random) -> Duration {
+        let mut chance = [0; 4];
+        random(&mut chance);
+        let tenth = self.max_age.checked_div(10).unwrap_or_default();
+        let share = f64::from(u32::from_be_bytes(chance)) / f64::from(u32::MAX);
+        self.max_age.saturating_sub(tenth.mul_f64(share))
+    }
+
     fn of(&self, side: Side) -> &DirectionRules {
         match side {
             Side::Client => &self.from_client,
