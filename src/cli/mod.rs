@@ -45,7 +45,7 @@ const AFTER_HELP: &str = "Without a command: run.\n\
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve; SIGTERM or SIGINT drains the sessions, a second one ends them at once
+    /// Serve; SIGHUP reloads, SIGTERM or SIGINT drains the sessions, a second one ends them at once
     Run(run::RunArgs),
     /// Read the configuration and report every mistake, danger and failed example
     Check(check::CheckArgs),

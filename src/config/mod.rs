@@ -29,6 +29,7 @@ pub(crate) mod fixture;
 pub mod material;
 pub mod raw;
 mod read;
+mod restart;
 pub mod schema;
 mod scope;
 #[cfg(test)]
@@ -38,11 +39,14 @@ pub use build::load;
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use example::Example;
 pub use material::MaterialError;
+pub use restart::needs_restart;
 pub use scope::Setting;
 
 /// Everything read, built and checked.
 #[derive(Debug)]
 pub struct Config {
+    /// The path of gateway.toml, as it was given.
+    pub path: PathBuf,
     /// gateway.toml.
     pub gateway: GatewayConfig,
     /// The files in `policies/`, in the order of their names.
@@ -53,6 +57,17 @@ pub struct Config {
     pub examples: BTreeMap<PolicyName, Vec<Example>>,
     /// Every effective value and where it came from, in the order of reading.
     pub settings: Vec<Setting>,
+}
+
+impl Config {
+    /// What weakens it, with the operator's reasons: one sentence each.
+    pub fn dangers(&self) -> Vec<String> {
+        let gateway = self.gateway.dangers.iter().map(|(key, reason)| format!("gateway: {key} = {reason:?}"));
+        let policies = self.policies.iter().flat_map(|policy| {
+            policy.dangers.iter().map(|(key, reason)| format!("policy {}: {key} = {reason:?}", policy.name))
+        });
+        gateway.chain(policies).collect()
+    }
 }
 
 /// gateway.toml as values.

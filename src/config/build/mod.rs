@@ -60,7 +60,8 @@ fn read_all(path: &Path, around: &Surroundings<'_>, findings: &mut Findings) -> 
     let (policies, examples) = read_policies(&files, &above, findings, &mut keys);
     uncovered_hosts(&gateway, &policies, path, findings);
     let policies = policies.into_iter().map(Arc::new).collect();
-    Some(Config { gateway, policies, keys: Arc::new(keys), examples, settings: Vec::new() })
+    let path = path.to_owned();
+    Some(Config { path, gateway, policies, keys: Arc::new(keys), examples, settings: Vec::new() })
 }
 
 fn load_issuers(
