@@ -96,6 +96,7 @@ async fn serve(config: Config, observer: SharedObserver) -> Exit {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = gateway.drain_asked() => {}
         () = answer_hangups(hangup, &gateway) => {}
     }
     tokio::select! {

@@ -35,7 +35,7 @@ mod scope;
 #[cfg(test)]
 mod tests;
 
-pub use build::load;
+pub use build::{admin_socket, load};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use example::Example;
 pub use material::MaterialError;
@@ -79,6 +79,8 @@ pub struct GatewayConfig {
     pub drain: Duration,
     /// The health listener; `None`: switched off.
     pub health: Option<SocketAddr>,
+    /// The unix socket of the admin listener; `None`: there is none.
+    pub admin: Option<PathBuf>,
     /// Bounds of the whole gateway.
     pub capacity: Capacity,
     /// Bounds of one client network.

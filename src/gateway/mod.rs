@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Config, Diagnostics, ListenerConfig};
 use crate::event::{Level, SharedObserver};
 use crate::limits::Usage;
+use crate::net::admin_socket::AdminSocket;
 use crate::net::listener::{self, Listener};
 use crate::net::tls::ServerTls;
 use crate::telemetry::Fanout;
@@ -20,6 +21,7 @@ use crate::telemetry::clock::system_clock;
 use crate::telemetry::metrics::Metrics;
 
 mod accept;
+mod admin;
 mod answer;
 mod clock;
 mod connection;
@@ -34,6 +36,7 @@ mod snapshot;
 mod visit;
 mod watch;
 
+use admin::Admin;
 use health::{HealthState, Readiness};
 use house::{Door, House};
 use readings::Readings;
@@ -48,6 +51,7 @@ pub struct Gateway {
     health: Arc<HealthState>,
     reloads: mpsc::Sender<reload::Asked>,
     drain: Duration,
+    drain_asked: End,
 }
 
 /// Why a gateway could not start.
@@ -94,6 +98,8 @@ impl Gateway {
         let health = config.gateway.health.map(bind).transpose()?;
         let health_address = health.as_ref().map(|(address, _)| *address);
         let drain = config.gateway.drain;
+        let admin = config.gateway.admin.as_deref().map(AdminSocket::bind).transpose();
+        let admin = admin.map_err(|error| StartError::Unusable(error.to_string()))?;
         let kept = Kept::of(&config);
         let readings = Readings::default();
         let metrics = Arc::new(Metrics::new(readings.source(), system_clock()));
@@ -108,7 +114,11 @@ impl Gateway {
             health: Arc::new(HealthState::new(metrics)),
             reloads,
             drain,
+            drain_asked: End::new(),
         };
+        if let Some(socket) = admin {
+            gateway.open_admin(socket);
+        }
         gateway.open(listeners, health.map(|(_, listener)| listener), kept, asked);
         Ok(gateway)
     }
@@ -157,6 +167,17 @@ impl Gateway {
         };
         // What was cancelled ends at its next await; this bound is for what blocks a thread.
         let _ = tokio::time::timeout(Duration::from_secs(2), tasks).await;
+    }
+
+    /// Returns once somebody asked for a drain by the admin socket.
+    pub async fn drain_asked(&self) {
+        self.drain_asked.cancelled().await;
+    }
+
+    fn open_admin(&self, socket: AdminSocket) {
+        let admin =
+            Admin { house: Arc::clone(&self.house), reloads: self.reloads.clone(), drain: self.drain_asked.clone() };
+        self.services.spawn(admin::serve(socket, Arc::new(admin)));
     }
 
     fn open(

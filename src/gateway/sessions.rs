@@ -33,6 +33,7 @@ pub(super) struct Resident {
     pub(super) standing: Standing,
     /// The server that took it.
     pub(super) server: Box<str>,
+    pub(super) since: Instant,
     pub(super) control: Control,
     /// The policy version that judged it last.
     generation: AtomicU64,
@@ -48,7 +49,7 @@ pub(super) struct Registration {
 impl Resident {
     pub(super) fn new(id: ConnectionId, standing: Standing, server: &str, generation: u64) -> Self {
         let (control, generation) = (Control::new(), AtomicU64::new(generation));
-        Self { id, standing, server: server.into(), control, generation }
+        Self { id, standing, server: server.into(), since: Instant::now(), control, generation }
     }
 
     /// The policy version that judged it last.
@@ -124,6 +125,17 @@ impl Sessions {
     /// How many live.
     pub(super) fn len(&self) -> usize {
         self.lock().residents.len()
+    }
+
+    /// At most so many of them, and how many live.
+    pub(super) fn some(&self, most: usize) -> (Vec<Arc<Resident>>, usize) {
+        let live = self.lock();
+        (live.residents.values().take(most).map(Arc::clone).collect(), live.residents.len())
+    }
+
+    /// The one with this id.
+    pub(super) fn find(&self, id: ConnectionId) -> Option<Arc<Resident>> {
+        self.lock().residents.get(&id).map(Arc::clone)
     }
 
     /// Those of these policies.
