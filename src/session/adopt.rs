@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::boundary::Ping;
 use super::closing::Phase;
 use super::deadlines::{Tick, Timer};
-use super::{Cause, Session, SessionRules, Side};
+use super::{Cause, Session, SessionRules, Side, lease_jitter, shortened};
 
 impl Session {
     /// Holds the session to these rules from here on. `credential_ends` is when its credential does; `None`: never.
@@ -36,14 +36,20 @@ impl Session {
         self.adopt_first_message(tick);
     }
 
-    /// The greatest age stays where it was unless the policy's changed: its chance is drawn once.
+    /// An end stays where it was unless what it is due to changed: its chance is drawn once.
     fn adopt_age(&mut self, before: &SessionRules, credential_ends: Option<Instant>) {
-        let kept = self.deadlines.at(Timer::Age).filter(|_| self.age == Cause::MaxAge);
-        let oldest = match kept {
+        let set = self.deadlines.at(Timer::Age);
+        let oldest = match set.filter(|_| self.age == Cause::MaxAge) {
             Some(kept) if before.max_age == self.rules.max_age => kept,
             _ => Tick::START.after(self.rules.shortened_age(self.random)),
         };
-        let lease = credential_ends.map(|end| Tick::between(self.start, end));
+        let lease = credential_ends.map(|end| {
+            let span = end.saturating_duration_since(self.start);
+            let (whole, most) = (Tick::START.after(span), lease_jitter(span));
+            let is_of_this = |kept: &Tick| *kept <= whole && whole.since(*kept) <= most;
+            let kept = set.filter(|_| self.age == Cause::CredentialExpired).filter(is_of_this);
+            kept.unwrap_or_else(|| Tick::START.after(shortened(span, most, self.random)))
+        });
         let (age, end) = match lease {
             Some(lease) if lease <= oldest => (Cause::CredentialExpired, lease),
             _ => (Cause::MaxAge, oldest),
