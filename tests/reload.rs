@@ -73,6 +73,7 @@ async fn what_a_policy_no_longer_allows_ends_and_the_rest_is_not_touched() {
 async fn who_may_stay_is_held_to_the_rules_as_they_are() {
     let house = with_another().build().await;
     let mut cases = Cases::of("rules of live sessions");
+    let mark = house.record.mark();
     let (mut session, mut other) = (house.session().await, house.session_of(&to_the_other(&house)).await.0);
     house.rewrite(POLICY, "[session]\nfrom_client = { message_size = \"100B\" }\nclose = { idle = 4999 }");
     let reloaded = house.reloads().await;
@@ -81,6 +82,7 @@ async fn who_may_stay_is_held_to_the_rules_as_they_are() {
     let long = masked(FIN | BINARY, &[7; 101]);
     session.send(&long).await;
     session.is_closed_with(1009).await;
+    assert_eq!(house.record.closed(mark).await.cause, Cause::MessageTooBig);
     cases.held("OP06", "a message that is too long by the new rules");
     other.send(&long).await;
     assert_eq!(other.frame().await.expect("its echo").payload.len(), 101);
@@ -177,11 +179,13 @@ async fn a_bad_configuration_changes_nothing_and_says_why() {
 async fn a_policy_that_is_added_serves_and_one_that_is_removed_does_not() {
     let house = with_another().build().await;
     let folder = house.folder.path().join("policies");
+    let mark = house.record.mark();
     let mut session = house.session_of(&to_the_other(&house)).await.0;
     fs::rename(folder.join("other.toml"), folder.join("other.off")).unwrap();
     assert_eq!(house.reloads().await.judged.ended, BTreeMap::from([("path_not_served", 1)]));
     session.is_closed_with(4403).await;
     drop(session);
+    house.closure(mark).await;
     house.refuses(&to_the_other(&house), Reason::PathNotServed).await;
     fs::rename(folder.join("other.off"), folder.join("renamed.toml")).unwrap();
     house.reloads().await;
