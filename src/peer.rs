@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
+use std::num::ParseIntError;
+use std::str::FromStr;
 
 /// The name of one connection, unique within a process and hard to guess from outside.
 ///
@@ -13,6 +15,16 @@ impl ConnectionId {
     /// An id from 16 random bytes.
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(u128::from_be_bytes(bytes))
+    }
+}
+
+impl FromStr for ConnectionId {
+    type Err = ParseIntError;
+
+    /// Reads an id as it is shown: 32 hexadecimal digits.
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        let is_id = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        u128::from_str_radix(if is_id { text } else { "" }, 16).map(Self)
     }
 }
 
@@ -109,6 +121,21 @@ mod tests {
 
     fn client(text: &str) -> ClientAddr {
         ClientAddr::new(text.parse().unwrap())
+    }
+
+    #[test]
+    fn an_id_is_read_as_it_is_shown() {
+        let id = ConnectionId::from_bytes([0x0a; 16]);
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for text in [
+            "",
+            "0a",
+            "+a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a",
+            "0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a",
+            "zz0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a",
+        ] {
+            assert!(text.parse::<ConnectionId>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -336,7 +336,7 @@ async fn a_signal_drains_and_a_second_ends() {
         let stand = Stand::new(Plan::plain().gateway("drain = \"10s\"")).await;
         let mut wire = stand.session().await;
         stand.running.process.signal(Signal::HUP);
-        stand.running.process.notice("reload_unavailable").await;
+        stand.running.process.notice("reloaded").await;
         wire.echoes("still there").await;
 
         stand.running.process.signal(signal);

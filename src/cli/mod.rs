@@ -11,6 +11,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::config::diagnostic::Style;
 use crate::units::UnixSeconds;
 
+pub mod admin;
 pub mod audit;
 pub mod certs;
 pub mod check;
@@ -45,10 +46,16 @@ const AFTER_HELP: &str = "Without a command: run.\n\
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve; SIGTERM or SIGINT drains the sessions, a second one ends them at once
+    /// Serve; SIGHUP reloads, SIGTERM or SIGINT drains the sessions, a second one ends them at once
     Run(run::RunArgs),
     /// Read the configuration and report every mistake, danger and failed example
     Check(check::CheckArgs),
+    /// Ask a running gateway to read its configuration again
+    Reload(admin::AdminArgs),
+    /// Ask a running gateway to close its sessions and end
+    Drain(admin::AdminArgs),
+    /// List the live sessions of a running gateway, or end one
+    Sessions(admin::SessionsArgs),
     /// Say why a handshake was, or would be, refused
     Explain(explain::ExplainArgs),
     /// Try the gateway on this machine: one session admitted, hostile ones refused
@@ -96,6 +103,9 @@ fn dispatch(command: Command, out: &mut impl Write) -> Exit {
     match command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => written(check(&args, out)),
+        Command::Reload(args) => admin::reload(&args, out),
+        Command::Drain(args) => admin::drain(&args, out),
+        Command::Sessions(args) => admin::sessions(&args, out),
         Command::Explain(args) => explain::run(&args, &mut io::stdin().lock(), out),
         Command::Demo(args) => demo::run(&args, out),
         Command::Audit(args) => audit::run(&args, out),

@@ -86,7 +86,9 @@ async fn serve(config: Config, observer: SharedObserver) -> Exit {
     };
     let files = raise_file_limit();
     tell(observer.as_ref(), Level::Info, "file_limit", format!("{files} open files"));
-    tell_dangers(&config, observer.as_ref());
+    for danger in config.dangers() {
+        tell(observer.as_ref(), Level::Warning, "danger", danger);
+    }
     let gateway = match Gateway::start(config, Arc::clone(&observer)).await {
         Ok(gateway) => gateway,
         Err(error) => return could_not_run(error),
@@ -94,7 +96,8 @@ async fn serve(config: Config, observer: SharedObserver) -> Exit {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        () = answer_hangups(hangup, observer.as_ref()) => {}
+        () = gateway.drain_asked() => {}
+        () = answer_hangups(hangup, &gateway) => {}
     }
     tokio::select! {
         () = gateway.drain() => {}
@@ -105,12 +108,10 @@ async fn serve(config: Config, observer: SharedObserver) -> Exit {
     Exit::Well
 }
 
-/// SIGHUP is no reason to end.
-async fn answer_hangups(mut hangup: Signal, observer: &dyn Observer) {
+/// SIGHUP reloads. What came of it is in the log; signals that come meanwhile are one.
+async fn answer_hangups(mut hangup: Signal, gateway: &Gateway) {
     while hangup.recv().await.is_some() {
-        let text =
-            "SIGHUP changes nothing: certificates, keys and token files are watched; policies are read at a start";
-        tell(observer, Level::Warning, "reload_unavailable", text.into());
+        let _ = gateway.reload().await;
     }
     std::future::pending().await
 }
@@ -130,17 +131,6 @@ pub(super) fn raise_file_limit() -> u64 {
             setrlimit(Resource::Nofile, raised).map_or(current, |()| wanted)
         }
         _ => wanted,
-    }
-}
-
-fn tell_dangers(config: &Config, observer: &dyn Observer) {
-    for (key, reason) in &config.gateway.dangers {
-        tell(observer, Level::Warning, "danger", format!("gateway: {key} = {reason:?}"));
-    }
-    for policy in &config.policies {
-        for (key, reason) in &policy.dangers {
-            tell(observer, Level::Warning, "danger", format!("policy {}: {key} = {reason:?}", policy.name));
-        }
     }
 }
 

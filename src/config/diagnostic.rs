@@ -69,6 +69,8 @@ codes! {
     Certificate = "certificate",
     /// An issuer's key or a token table cannot be used.
     Credential = "credential",
+    /// A value that cannot change while the gateway runs.
+    NeedsRestart = "needs_restart",
     /// A file with a secret can be read by others.
     Permissions = "permissions",
 }

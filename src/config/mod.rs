@@ -29,20 +29,24 @@ pub(crate) mod fixture;
 pub mod material;
 pub mod raw;
 mod read;
+mod restart;
 pub mod schema;
 mod scope;
 #[cfg(test)]
 mod tests;
 
-pub use build::load;
+pub use build::{admin_socket, load};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use example::Example;
 pub use material::MaterialError;
+pub use restart::needs_restart;
 pub use scope::Setting;
 
 /// Everything read, built and checked.
 #[derive(Debug)]
 pub struct Config {
+    /// The path of gateway.toml, as it was given.
+    pub path: PathBuf,
     /// gateway.toml.
     pub gateway: GatewayConfig,
     /// The files in `policies/`, in the order of their names.
@@ -57,6 +61,17 @@ pub struct Config {
     pub settings: Vec<Setting>,
 }
 
+impl Config {
+    /// What weakens it, with the operator's reasons: one sentence each.
+    pub fn dangers(&self) -> Vec<String> {
+        let gateway = self.gateway.dangers.iter().map(|(key, reason)| format!("gateway: {key} = {reason:?}"));
+        let policies = self.policies.iter().flat_map(|policy| {
+            policy.dangers.iter().map(|(key, reason)| format!("policy {}: {key} = {reason:?}", policy.name))
+        });
+        gateway.chain(policies).collect()
+    }
+}
+
 /// gateway.toml as values.
 #[derive(Clone, Debug)]
 pub struct GatewayConfig {
@@ -66,6 +81,8 @@ pub struct GatewayConfig {
     pub drain: Duration,
     /// The health listener; `None`: switched off.
     pub health: Option<SocketAddr>,
+    /// The unix socket of the admin listener; `None`: there is none.
+    pub admin: Option<PathBuf>,
     /// Bounds of the whole gateway.
     pub capacity: Capacity,
     /// Bounds of one client network.

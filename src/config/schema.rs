@@ -24,7 +24,7 @@ pub enum Language {
 /// Keys of the language that this version does not do: refused by name.
 const NOT_BUILT: [(&str, &str); 8] = [
     ("state", "revocations and tickets"),
-    ("admin", "the admin socket"),
+    ("admin.address", "an admin listener on TCP needs TLS and a token"),
     ("tell", "refusals told by a close code"),
     ("jwks_url", "keys fetched from an issuer"),
     ("client_certificates", "client certificates"),
@@ -110,7 +110,7 @@ fn walk_table(schema: &Value, table: &DeTable<'_>, path: &str, found: &mut Vec<S
             Some(schema) => walk_value(schema, value, &path, found),
             None if properties.is_some() => {
                 let names = properties.into_iter().flat_map(|properties| properties.keys());
-                found.push(Stray { path, span: key.span(), kind: kind_of(key.get_ref(), names) });
+                found.push(Stray { span: key.span(), kind: kind_of(key.get_ref(), &path, names), path });
             }
             None => {}
         }
@@ -139,10 +139,10 @@ fn is_table(schema: &Value) -> bool {
     schema.get("properties").is_some() || schema.get("additionalProperties").is_some()
 }
 
-fn kind_of<'a>(key: &str, names: impl Iterator<Item = &'a String>) -> StrayKind {
+fn kind_of<'a>(key: &str, path: &str, names: impl Iterator<Item = &'a String>) -> StrayKind {
     /// Below this likeness (Jaro-Winkler) a guess would rather mislead.
     const ALIKE: f64 = 0.8;
-    if let Some((_, planned)) = NOT_BUILT.iter().find(|(name, _)| *name == key) {
+    if let Some((_, planned)) = NOT_BUILT.iter().find(|(name, _)| *name == key || *name == path) {
         return StrayKind::NotBuilt(planned);
     }
     let names: Vec<String> = names.cloned().collect();

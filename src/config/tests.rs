@@ -63,7 +63,7 @@ const GATEWAY_ROWS: &[Row] = &[
     ("mapped network", "203.0.113.7/32", "::ffff:203.0.113.0/120", Code::WrongValue, "203.0.113.0/24"),
     ("NAT64 network", "203.0.113.7/32", "64:ff9b::cb00:7107/128", Code::WrongValue, "203.0.113.7/32"),
     ("OP07 plain listener", "certificates = [", "#[", Code::Danger, "danger_plaintext"),
-    ("not built: admin", "drain    = \"25s\"", "admin = { socket = \"x\" }", Code::NotBuilt, "not built yet"),
+    ("not built: admin", "drain    = \"25s\"", "admin = { address = \"x\" }", Code::NotBuilt, "not built yet"),
     ("not built: state", "drain    = \"25s\"", "state = \"state\"", Code::NotBuilt, "not built yet"),
     ("AU29 no keys", "[\"certs/login-a.pem\", \"certs/login-b.pem\"]", "[]", Code::MissingKey, "without a key"),
     ("AU29 no algorithm", "[\"ES256\"]", "[]", Code::MissingKey, "ES256"),

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::entrance::{self, Entered};
 use super::house::{Door, House};
-use super::sessions::Registration;
+use super::sessions::{Registration, Resident};
 use super::snapshot::Snapshot;
 use super::visit::{Stay, Visit};
 use super::{answer, clock, random};
@@ -17,13 +17,14 @@ use crate::config::ProxyMode;
 use crate::limits::{AddressPermit, ConnectionPermit, ServerPermit, SessionPermit, SubjectPermit};
 use crate::net::http;
 use crate::net::listener::Incoming;
-use crate::net::relay::{Control, Relay};
+use crate::net::relay::Relay;
 use crate::net::tls::{BackendStream, ClientStream};
 use crate::net::upstream::UpstreamConnection;
 use crate::peer::ClientAddr;
 use crate::policy::admission::{Admission, authorize};
 use crate::policy::forward::{self, ForwardFacts};
 use crate::policy::screen::{Screened, screen};
+use crate::policy::standing::{Standing, Upheld};
 use crate::policy::{Policy, Reason, Refusal};
 use crate::session::{By, Cause, Ended, Extensions, Session};
 use crate::ws::opening::{self, WebSocketKey};
@@ -31,10 +32,11 @@ use crate::ws::opening::{self, WebSocketKey};
 /// A handshake that was admitted, its backend connection, and the places it holds while its session lives.
 struct Admitted {
     admission: Admission,
+    /// What its session is held to.
+    upheld: Upheld,
     upstream: UpstreamConnection<ServerPermit>,
     session: SessionPermit,
     subject: SubjectPermit,
-    control: Control,
     registration: Registration,
 }
 
@@ -75,7 +77,7 @@ async fn open(
     let deadline = visit.deadline(house.rules.total);
     let Entered { mut client, mut address } = entrance::enter(house, door, socket, address, &mut visit).await?;
     let admitted = timeout_at(deadline, admit(house, door, &mut client, &mut address, &mut visit)).await;
-    let Admitted { admission, upstream, session: session_permit, subject, control, registration } =
+    let Admitted { admission, upheld, upstream, session: session_permit, subject, registration } =
         match admitted.unwrap_or_else(|_| Err(Reason::AdmissionTimeout.into())) {
             Ok(admitted) => admitted,
             Err(refusal) => {
@@ -86,9 +88,9 @@ async fn open(
         };
 
     let (head, subprotocol) = answer::switching_protocols(&admission, &upstream.accepted);
-    let rules = Arc::clone(&admission.policy.session);
-    let lease = admission.principal.session_until().map(|until| until.saturating_since(clock::unix_now()));
-    let stay = visit.opened(upstream.server, subprotocol);
+    let rules = Arc::clone(&upheld.policy.session);
+    let lease = upheld.session_until.map(|until| until.saturating_since(clock::unix_now()));
+    let stay = visit.opened(registration.resident(), subprotocol);
     if answer::write(&mut client, &head, deadline).await.is_err() {
         stay.closed(&Ended::before_any_frame(Cause::ClientLost, By::Client));
         return None;
@@ -97,6 +99,7 @@ async fn open(
     let extensions = if upstream.accepted.extensions.is_some() { Extensions::Pass } else { Extensions::Strip };
     let session = Session::new(rules, extensions, lease, Instant::now().into_std(), random::fill);
     let UpstreamConnection { stream: backend, glued: backend_leftover, permit: server, .. } = upstream;
+    let control = registration.resident().control.clone();
     let places = (connection, session_permit, subject, server, registration);
     let observer = Arc::clone(&house.observer);
     Some((Relay { client, backend, backend_leftover, session, control, observer, places }, stay))
@@ -121,10 +124,11 @@ async fn admit(
     }
 
     let snapshot = house.snapshot.load_full();
+    visit.is_judged_by(snapshot.generation);
     let transport = entrance::transport(client, visit);
     let screened = screen(opening, &transport, &snapshot.policies)?;
     let Screened { policy, .. } = &screened;
-    visit.falls_under(&policy.name, snapshot.generation);
+    visit.falls_under(&policy.name);
     let policy = Arc::clone(policy);
 
     let (session, admission) = prove(house, screened, &snapshot, visit.charged())?;
@@ -148,13 +152,24 @@ async fn admit(
             house.limits.record_failure(client);
         }
     })?;
-    let control = Control::new();
-    let registration = house.sessions.register(visit.id(), control.clone());
-    // Registered first, compared then: between an old right and a changed one nothing slips through.
-    if house.snapshot.load().generation != visit.generation() {
-        return Err(Reason::KeysReplaced.into());
+    let standing = Standing::new(&admission, transport.client, &upstream.accepted);
+    let resident = Resident::new(visit.id(), standing, &upstream.server, visit.generation());
+    let registration = house.sessions.register(resident);
+    let upheld = uphold(house, &admission, registration.resident(), visit)?;
+    Ok(Admitted { admission, upheld, upstream, session, subject, registration })
+}
+
+/// Judges a handshake again if policies or keys were replaced while it was under way. It is registered by then: who
+/// replaces them after this look finds it among the sessions, so between an old right and a changed one nothing slips
+/// through.
+fn uphold(house: &House, admission: &Admission, resident: &Resident, visit: &mut Visit) -> Result<Upheld, Refusal> {
+    let snapshot = house.snapshot.load_full();
+    if snapshot.generation == visit.generation() {
+        let session_until = admission.principal.session_until();
+        return Ok(Upheld { policy: Arc::clone(&admission.policy), session_until });
     }
-    Ok(Admitted { admission, upstream, session, subject, control, registration })
+    visit.is_judged_by(snapshot.generation);
+    resident.judge(&snapshot)
 }
 
 /// Charges the address for a session and an attempt before any signature is checked, then judges the credential. Only

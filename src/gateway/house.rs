@@ -1,11 +1,11 @@
 //! What every connection shares, and the door through which it came in.
 
-use std::collections::HashMap;
 use std::hash::RandomState;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::available_parallelism;
 
 use arc_swap::ArcSwap;
@@ -15,7 +15,7 @@ use rustix::process::{Resource, getrlimit};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use super::sessions::Sessions;
+use super::sessions::{Resident, Sessions};
 use super::snapshot::Snapshot;
 use super::{End, StartError};
 use crate::config::{AdmissionRules, Config, GatewayConfig, ListenerConfig, ProxyMode};
@@ -23,15 +23,13 @@ use crate::event::{Event, Level, Notice, SharedObserver};
 use crate::limits::{Bounds, Limits};
 use crate::net::http::LINGER_SLOTS;
 use crate::net::tls::ServerTls;
-use crate::net::upstream::Dialer;
-use crate::policy::auth::keys::{Issuer, Keys};
-use crate::policy::auth::token::TokenTable;
-use crate::policy::screen::PolicySet;
 use crate::session::Cause;
 
 /// What every connection shares.
 pub(super) struct House {
     pub(super) snapshot: ArcSwap<Snapshot>,
+    /// Whether the last reload was good.
+    pub(super) reloaded: AtomicBool,
     pub(super) limits: Limits,
     pub(super) observer: SharedObserver,
     pub(super) rules: AdmissionRules,
@@ -55,22 +53,17 @@ pub(super) struct Door {
     pub(super) trusted: Vec<IpNet>,
     pub(super) tls: Option<ServerTls>,
     /// The files of its certificates, in the order in which they are shown.
-    pub(super) chains: Vec<PathBuf>,
+    pub(super) chains: ArcSwap<Vec<PathBuf>>,
 }
 
 impl House {
     pub(super) fn new(config: Config, observer: SharedObserver) -> Result<Self, StartError> {
         let Config { gateway, policies, keys, .. } = config;
-        let mut dialers = HashMap::new();
-        for policy in &policies {
-            let dialer = Dialer::new(&policy.upstream)
-                .map_err(|error| StartError::Unusable(format!("upstream of policy {}: {error}", policy.name)))?;
-            dialers.insert(policy.name.clone(), Arc::new(dialer));
-        }
-        let policies = PolicySet::new(policies).map_err(|error| StartError::Unusable(error.to_string()))?;
+        let snapshot = Snapshot::first(policies, &keys).map_err(StartError::Unusable)?;
         let tls_turns = tls_turns(&gateway);
         Ok(Self {
-            snapshot: ArcSwap::from_pointee(Snapshot { generation: 1, policies, dialers, keys }),
+            snapshot: ArcSwap::from_pointee(snapshot),
+            reloaded: AtomicBool::new(true),
             limits: Limits::new(
                 Bounds::new(&gateway.capacity, &gateway.address, file_limit()),
                 RandomState::new(),
@@ -100,17 +93,11 @@ impl House {
         self.sessions.cut_all();
     }
 
-    /// Judges handshakes from here on with these in place of what was read before; the rest stays.
-    pub(super) fn replace_keys(
-        &self,
-        issuers: HashMap<Arc<str>, Arc<Issuer>>,
-        token_tables: HashMap<PathBuf, Arc<TokenTable>>,
-    ) {
-        let current = self.snapshot.load();
-        let mut keys = Keys::clone(&current.keys);
-        keys.issuers.extend(issuers);
-        keys.token_tables.extend(token_tables);
-        self.snapshot.store(Arc::new(current.with_keys(keys)));
+    /// Judges by `next` from here on; the sessions that it may judge otherwise than `current` did.
+    pub(super) fn replace(&self, current: &Snapshot, next: Arc<Snapshot>) -> Vec<Arc<Resident>> {
+        let touched = current.touched_by(&next);
+        self.snapshot.store(next);
+        self.sessions.of(&touched)
     }
 
     pub(super) fn notice(&self, level: Level, code: &'static str, text: String) {
@@ -120,13 +107,21 @@ impl House {
 
 impl Door {
     pub(super) fn new(config: &ListenerConfig, tls: Option<ServerTls>) -> Self {
-        let certificates = config.tls.iter().flat_map(|tls| tls.certificates.iter());
         Self {
             address: config.address,
             proxy: config.proxy,
             trusted: config.trusted.clone(),
             tls,
-            chains: certificates.map(|source| source.chain.clone()).collect(),
+            chains: ArcSwap::from_pointee(chains(config)),
+        }
+    }
+
+    /// Shows the certificates of this configuration, which were tried before.
+    pub(super) fn show(&self, config: &ListenerConfig) {
+        let (Some(tls), Some(written)) = (&self.tls, &config.tls) else { return };
+        let loaded: Vec<_> = written.certificates.iter().map(|source| Arc::clone(&source.loaded)).collect();
+        if tls.replace(&loaded).is_ok() {
+            self.chains.store(Arc::new(chains(config)));
         }
     }
 
@@ -134,6 +129,12 @@ impl Door {
     pub(super) fn scheme(&self) -> &'static str {
         if self.tls.is_some() || self.proxy != ProxyMode::None { "https" } else { "http" }
     }
+}
+
+/// The files of a listener's certificates.
+fn chains(config: &ListenerConfig) -> Vec<PathBuf> {
+    let certificates = config.tls.iter().flat_map(|tls| tls.certificates.iter());
+    certificates.map(|source| source.chain.clone()).collect()
 }
 
 /// How many TLS handshakes are computed at a time.

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, ListenerConfig};
+use crate::config::{Config, Diagnostics, ListenerConfig};
 use crate::event::{Level, SharedObserver};
 use crate::limits::Usage;
+use crate::net::admin_socket::AdminSocket;
 use crate::net::listener::{self, Listener};
 use crate::net::tls::ServerTls;
 use crate::telemetry::Fanout;
@@ -19,6 +21,7 @@ use crate::telemetry::clock::system_clock;
 use crate::telemetry::metrics::Metrics;
 
 mod accept;
+mod admin;
 mod answer;
 mod clock;
 mod connection;
@@ -27,14 +30,17 @@ pub mod health;
 mod house;
 mod random;
 mod readings;
+pub mod reload;
 mod sessions;
 mod snapshot;
 mod visit;
 mod watch;
 
+use admin::Admin;
 use health::{HealthState, Readiness};
 use house::{Door, House};
 use readings::Readings;
+use reload::{Keeper, Kept, Reloaded};
 
 /// A running gateway: every listener bound, connections served until [`Gateway::drain`].
 pub struct Gateway {
@@ -43,7 +49,9 @@ pub struct Gateway {
     health_address: Option<SocketAddr>,
     services: TaskTracker,
     health: Arc<HealthState>,
+    reloads: mpsc::Sender<reload::Asked>,
     drain: Duration,
+    drain_asked: End,
 }
 
 /// Why a gateway could not start.
@@ -90,20 +98,28 @@ impl Gateway {
         let health = config.gateway.health.map(bind).transpose()?;
         let health_address = health.as_ref().map(|(address, _)| *address);
         let drain = config.gateway.drain;
-        let sources = watch::Sources::of(&config);
+        let admin = config.gateway.admin.as_deref().map(AdminSocket::bind).transpose();
+        let admin = admin.map_err(|error| StartError::Unusable(error.to_string()))?;
+        let kept = Kept::of(&config);
         let readings = Readings::default();
         let metrics = Arc::new(Metrics::new(readings.source(), system_clock()));
         let house = Arc::new(House::new(config, Arc::new(Fanout::new(Arc::clone(&metrics), observer)))?);
         readings.read_from(&house, doors(&listeners));
+        let (reloads, asked) = mpsc::channel(reload::MOST_WAITING);
         let gateway = Self {
             house,
             addresses,
             health_address,
             services: TaskTracker::new(),
             health: Arc::new(HealthState::new(metrics)),
+            reloads,
             drain,
+            drain_asked: End::new(),
         };
-        gateway.open(listeners, health.map(|(_, listener)| listener), sources);
+        if let Some(socket) = admin {
+            gateway.open_admin(socket);
+        }
+        gateway.open(listeners, health.map(|(_, listener)| listener), kept, asked);
         Ok(gateway)
     }
 
@@ -120,6 +136,18 @@ impl Gateway {
     /// What is alive at this moment.
     pub fn usage(&self) -> Usage {
         self.house.limits.usage()
+    }
+
+    /// Reads the whole configuration again, checks it, and uses it from then on; sessions whose policy or keys changed
+    /// are judged again.
+    ///
+    /// # Errors
+    /// Every mistake, and every value that needs a restart: nothing was changed then.
+    pub async fn reload(&self) -> Result<Reloaded, Diagnostics> {
+        let (who, came_of_it) = oneshot::channel();
+        // Both fail only where the gateway ends: then nothing changes any longer.
+        let _ = self.reloads.send(who).await;
+        came_of_it.await.unwrap_or_else(|_| Err(Diagnostics::default()))
     }
 
     /// Stops to accept, lets handshakes in flight finish, closes sessions with 1001 (Close at a frame boundary), and
@@ -141,14 +169,31 @@ impl Gateway {
         let _ = tokio::time::timeout(Duration::from_secs(2), tasks).await;
     }
 
-    fn open(&self, listeners: Vec<Bound>, health: Option<TcpListener>, sources: watch::Sources) {
+    /// Returns once somebody asked for a drain by the admin socket.
+    pub async fn drain_asked(&self) {
+        self.drain_asked.cancelled().await;
+    }
+
+    fn open_admin(&self, socket: AdminSocket) {
+        let admin =
+            Admin { house: Arc::clone(&self.house), reloads: self.reloads.clone(), drain: self.drain_asked.clone() };
+        self.services.spawn(admin::serve(socket, Arc::new(admin)));
+    }
+
+    fn open(
+        &self,
+        listeners: Vec<Bound>,
+        health: Option<TcpListener>,
+        kept: Kept,
+        asked: mpsc::Receiver<reload::Asked>,
+    ) {
         let doors = doors(&listeners);
         for (address, listener, door) in listeners {
             self.house.notice(Level::Info, "listening", format!("listening on {address}"));
             let house = Arc::clone(&self.house);
             self.services.spawn(accept::accept(house, door, listener));
         }
-        self.services.spawn(watch::run(Arc::clone(&self.house), doors, sources));
+        self.services.spawn(Keeper::new(Arc::clone(&self.house), doors, kept).run(asked));
         if let Some(listener) = health {
             self.services.spawn(health::serve(listener, Arc::clone(&self.health), self.house.end.clone()));
         }

@@ -1,6 +1,7 @@
 //! What a scrape of the metrics asks the house for: the metrics exist before the house does, and read from it later.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
 
 use super::house::{Door, House};
@@ -39,6 +40,7 @@ impl Origin {
         let slots = |table, used, capacity: u32| TableFill { table, used: count(used), capacity: capacity.into() };
         Some(metrics::Readings {
             generation: house.snapshot.load().generation,
+            last_reload_success: house.reloaded.load(Ordering::Relaxed),
             log_lines_lost: house.observer.untold(),
             shared_charges: usage.shared,
             tables: vec![
@@ -62,7 +64,7 @@ fn certificates(door: &Door) -> Vec<CertificateLife> {
         certificate: chain.display().to_string(),
         not_after: certificate.not_after,
     };
-    shown.iter().zip(&door.chains).map(life).collect()
+    shown.iter().zip(door.chains.load().iter()).map(life).collect()
 }
 
 fn count(number: usize) -> u64 {

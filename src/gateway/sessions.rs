@@ -1,10 +1,17 @@
-//! The live sessions: how a drain reaches each of them.
+//! The live sessions: how a drain reaches each of them, and how each is judged again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::net::relay::Control;
+use tokio::time::Instant;
+
+use super::clock;
+use super::snapshot::Snapshot;
+use crate::net::relay::{Control, Terms};
 use crate::peer::ConnectionId;
+use crate::policy::standing::{Standing, Upheld};
+use crate::policy::{PolicyName, Refusal};
 use crate::session::Cause;
 
 /// Every live session by its id; bounded by the gateway's session slots.
@@ -13,39 +20,98 @@ pub(super) struct Sessions(Arc<Mutex<Live>>);
 
 #[derive(Debug, Default)]
 struct Live {
-    controls: HashMap<ConnectionId, Control>,
+    residents: HashMap<ConnectionId, Arc<Resident>>,
     /// What a session that registers is told at once.
     closing: Option<Cause>,
     is_over: bool,
 }
 
+/// A session, from before its 101: how it is reached, and what it is judged by.
+#[derive(Debug)]
+pub(super) struct Resident {
+    pub(super) id: ConnectionId,
+    pub(super) standing: Standing,
+    /// The server that took it.
+    pub(super) server: Box<str>,
+    pub(super) since: Instant,
+    pub(super) control: Control,
+    /// The policy version that judged it last.
+    generation: AtomicU64,
+}
+
 /// A session's place in the register; dropped with it.
 #[derive(Debug)]
 pub(super) struct Registration {
-    id: ConnectionId,
+    resident: Arc<Resident>,
     sessions: Sessions,
 }
 
+impl Resident {
+    pub(super) fn new(id: ConnectionId, standing: Standing, server: &str, generation: u64) -> Self {
+        let (control, generation) = (Control::new(), AtomicU64::new(generation));
+        Self { id, standing, server: server.into(), since: Instant::now(), control, generation }
+    }
+
+    /// The policy version that judged it last.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Judges it by another snapshot; what it is held to from here on.
+    pub(super) fn judge(&self, snapshot: &Snapshot) -> Result<Upheld, Refusal> {
+        self.generation.fetch_max(snapshot.generation, Ordering::Relaxed);
+        self.standing.judge(&snapshot.policies, &snapshot.keys)
+    }
+
+    /// Judges it by another snapshot, and tells it what comes of that: other terms, or its end.
+    pub(super) fn judge_and_tell(&self, snapshot: &Snapshot) -> Result<(), Refusal> {
+        match self.judge(snapshot) {
+            Ok(upheld) => {
+                self.control.adopt(terms(&upheld));
+                Ok(())
+            }
+            Err(refusal) => {
+                self.control.end(Cause::Revoked);
+                Err(refusal)
+            }
+        }
+    }
+}
+
+fn terms(upheld: &Upheld) -> Terms {
+    let left = upheld.session_until.map(|until| until.saturating_since(clock::unix_now()));
+    // A lease that is too long for the clock has no end.
+    let credential_ends = left.and_then(|left| Instant::now().into_std().checked_add(left));
+    Terms { rules: Arc::clone(&upheld.policy.session), credential_ends }
+}
+
+impl Registration {
+    pub(super) fn resident(&self) -> &Arc<Resident> {
+        &self.resident
+    }
+}
+
 impl Sessions {
-    /// Registers a session before its 101, so that what ends all sessions cannot miss it.
-    pub(super) fn register(&self, id: ConnectionId, control: Control) -> Registration {
+    /// Registers a session before its 101, so that what ends all sessions, or judges them again, cannot miss it.
+    pub(super) fn register(&self, resident: Resident) -> Registration {
+        let resident = Arc::new(resident);
         let mut live = self.lock();
         if let Some(cause) = live.closing {
-            control.end(cause);
+            resident.control.end(cause);
         }
         if live.is_over {
-            control.cut();
+            resident.control.cut();
         }
-        live.controls.insert(id, control);
-        Registration { id, sessions: self.clone() }
+        live.residents.insert(resident.id, Arc::clone(&resident));
+        Registration { resident, sessions: self.clone() }
     }
 
     /// Asks every session to close, and every later one as soon as it registers.
     pub(super) fn close_all(&self, cause: Cause) {
         let mut live = self.lock();
         live.closing = Some(cause);
-        for control in live.controls.values() {
-            control.end(cause);
+        for resident in live.residents.values() {
+            resident.control.end(cause);
         }
     }
 
@@ -53,12 +119,30 @@ impl Sessions {
     pub(super) fn cut_all(&self) {
         let mut live = self.lock();
         live.is_over = true;
-        live.controls.values().for_each(Control::cut);
+        live.residents.values().for_each(|resident| resident.control.cut());
     }
 
     /// How many live.
     pub(super) fn len(&self) -> usize {
-        self.lock().controls.len()
+        self.lock().residents.len()
+    }
+
+    /// At most so many of them, and how many live.
+    pub(super) fn some(&self, most: usize) -> (Vec<Arc<Resident>>, usize) {
+        let live = self.lock();
+        (live.residents.values().take(most).map(Arc::clone).collect(), live.residents.len())
+    }
+
+    /// The one with this id.
+    pub(super) fn find(&self, id: ConnectionId) -> Option<Arc<Resident>> {
+        self.lock().residents.get(&id).map(Arc::clone)
+    }
+
+    /// Those of these policies.
+    pub(super) fn of(&self, policies: &HashSet<PolicyName>) -> Vec<Arc<Resident>> {
+        let live = self.lock();
+        let theirs = live.residents.values().filter(|resident| policies.contains(resident.standing.policy()));
+        theirs.map(Arc::clone).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Live> {
@@ -69,6 +153,6 @@ impl Sessions {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.sessions.lock().controls.remove(&self.id);
+        self.sessions.lock().residents.remove(&self.resident.id);
     }
 }

@@ -1,12 +1,13 @@
 //! What every decision is made from: policies and keys of one generation, swapped as a whole.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::net::upstream::Dialer;
-use crate::policy::PolicyName;
+use crate::policy::auth::Auth;
 use crate::policy::auth::keys::Keys;
 use crate::policy::screen::PolicySet;
+use crate::policy::{Policy, PolicyName};
 
 /// Policies, their dialers and the keys that credentials are verified against.
 #[derive(Debug)]
@@ -22,13 +23,93 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
+    /// The first generation.
+    ///
+    /// # Errors
+    /// Says what cannot be used: the authorities of an upstream, or two policies for the same path.
+    pub(super) fn first(policies: Vec<Arc<Policy>>, keys: &Keys) -> Result<Self, String> {
+        let (policies_before, dialers) = (PolicySet::default(), HashMap::new());
+        let nothing = Self { generation: 0, policies: policies_before, dialers, keys: Arc::default() };
+        nothing.next(policies, keys)
+    }
+
+    /// The next generation. A policy that did not change is the one of this generation, and so is its dialer: it goes on
+    /// where it was in its turn of servers, and with what their names resolved to.
+    ///
+    /// # Errors
+    /// As for [`Self::first`].
+    pub(super) fn next(&self, policies: Vec<Arc<Policy>>, keys: &Keys) -> Result<Self, String> {
+        let known: HashMap<_, _> = self.policies.iter().map(|policy| (&policy.name, policy)).collect();
+        let (mut kept, mut dialers) = (Vec::with_capacity(policies.len()), HashMap::new());
+        for policy in policies {
+            let before = known.get(&policy.name).filter(|before| before.upstream == policy.upstream);
+            let dialer = match before.and_then(|before| self.dialers.get(&before.name)) {
+                Some(dialer) => Arc::clone(dialer),
+                None => Arc::new(
+                    Dialer::new(&policy.upstream)
+                        .map_err(|error| format!("upstream of policy {}: {error}", policy.name))?,
+                ),
+            };
+            dialers.insert(policy.name.clone(), dialer);
+            let is_same = known.get(&policy.name).filter(|before| ***before == policy);
+            kept.push(is_same.map_or(policy, |before| Arc::clone(before)));
+        }
+        let policies = PolicySet::new(kept).map_err(|error| error.to_string())?;
+        Ok(Self { generation: self.generation.saturating_add(1), policies, dialers, keys: self.keys_as(keys) })
+    }
+
     /// The next generation: the same policies with other keys.
-    pub(super) fn with_keys(&self, keys: Keys) -> Self {
+    pub(super) fn with_keys(&self, keys: &Keys) -> Self {
         Self {
             generation: self.generation.saturating_add(1),
             policies: self.policies.clone(),
             dialers: self.dialers.clone(),
-            keys: Arc::new(keys),
+            keys: self.keys_as(keys),
+        }
+    }
+
+    /// These keys, of which those that did not change are the ones of this generation.
+    fn keys_as(&self, keys: &Keys) -> Arc<Keys> {
+        let Keys { mut issuers, mut token_tables } = keys.clone();
+        for (name, issuer) in &mut issuers {
+            if let Some(same) = self.keys.issuers.get(name).filter(|same| *same == issuer) {
+                *issuer = Arc::clone(same);
+            }
+        }
+        for (file, table) in &mut token_tables {
+            if let Some(same) = self.keys.token_tables.get(file).filter(|same| *same == table) {
+                *table = Arc::clone(same);
+            }
+        }
+        Arc::new(Keys { issuers, token_tables })
+    }
+
+    /// The policies of this generation whose sessions `next` may judge otherwise: those that it has not, has in another
+    /// form, or judges with other keys.
+    pub(super) fn touched_by(&self, next: &Self) -> HashSet<PolicyName> {
+        let after: HashMap<_, _> = next.policies.iter().map(|policy| (&policy.name, policy)).collect();
+        let is_same = |policy: &Policy, same: &Policy| {
+            std::ptr::eq(policy, same) && policy.auth.iter().all(|way| self.has_same_keys(next, way))
+        };
+        let stays = |policy: &Policy| after.get(&policy.name).is_some_and(|same| is_same(policy, same));
+        self.policies.iter().filter(|policy| !stays(policy)).map(|policy| policy.name.clone()).collect()
+    }
+
+    fn has_same_keys(&self, next: &Self, way: &Auth) -> bool {
+        fn is_same<T>(before: Option<&Arc<T>>, after: Option<&Arc<T>>) -> bool {
+            match (before, after) {
+                (Some(before), Some(after)) => Arc::ptr_eq(before, after),
+                (None, None) => true,
+                _ => false,
+            }
+        }
+        let (before, after) = (&self.keys, &next.keys);
+        match way {
+            Auth::Jwt(rules) => is_same(before.issuers.get(&rules.issuer), after.issuers.get(&rules.issuer)),
+            Auth::Token(rules) => {
+                is_same(before.token_tables.get(&rules.tokens), after.token_tables.get(&rules.tokens))
+            }
+            Auth::Backend | Auth::Open => true,
         }
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::sessions::Resident;
 use super::{End, random};
 use crate::event::{By, Closure, Event, Level, Notice, Opened, Refused, SharedObserver, Who};
 use crate::peer::{ClientAddr, ConnectionId};
@@ -71,9 +72,13 @@ impl Visit {
         self.origin = origin.map(str::to_owned);
     }
 
-    pub(super) fn falls_under(&mut self, policy: &PolicyName, generation: u64) {
-        self.who.policy = Some(policy.clone());
+    /// The policy version that judges it from here on.
+    pub(super) fn is_judged_by(&mut self, generation: u64) {
         self.who.generation = generation;
+    }
+
+    pub(super) fn falls_under(&mut self, policy: &PolicyName) {
+        self.who.policy = Some(policy.clone());
     }
 
     /// The client's address is the one that its connection and its attempts are charged to.
@@ -122,13 +127,14 @@ impl Visit {
     }
 
     /// Reports that the 101 is about to be written; what follows is reported by the stay.
-    pub(super) fn opened(mut self, server: String, subprotocol: Option<String>) -> Stay {
+    pub(super) fn opened(mut self, resident: &Arc<Resident>, subprotocol: Option<String>) -> Stay {
         self.reported = true;
         // From here on the stay tells of the end, even where telling of the beginning panics.
         let stay = Stay {
             observer: Arc::clone(&self.observer),
             end: self.end.clone(),
             who: self.who.clone(),
+            resident: Arc::clone(resident),
             since: Instant::now(),
             reported: false,
         };
@@ -136,7 +142,7 @@ impl Visit {
             who: self.who.clone(),
             path: self.path.take().unwrap_or_default(),
             origin: self.origin.take(),
-            server,
+            server: resident.server.as_ref().into(),
             subprotocol,
             admission: self.accepted_at.elapsed(),
         }));
@@ -158,6 +164,7 @@ pub(super) struct Stay {
     observer: SharedObserver,
     end: End,
     who: Who,
+    resident: Arc<Resident>,
     since: Instant,
     reported: bool,
 }
@@ -174,7 +181,7 @@ impl Stay {
             tell_bug(&self.observer, &self.who, None);
         }
         self.observer.observe(&Event::Closed(Closure {
-            who: self.who.clone(),
+            who: Who { generation: self.resident.generation(), ..self.who.clone() },
             cause: ended.cause,
             by: ended.by,
             code: ended.code,

@@ -1,5 +1,5 @@
-//! The watch over certificates, keys and token files: a good change is used for what comes after it, a bad one keeps
-//! what was there and says so.
+//! The watch over certificates, keys and token files: a good change is used from then on, a bad one keeps what was there
+//! and says so.
 //!
 //! Files are polled: once a second what stands at each path is compared with what was read last. That works the same
 //! for files that are replaced, links that are swapped and mounts that are shared.
@@ -10,10 +10,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval};
-
-use super::clock;
 use super::house::{Door, House};
 use crate::config::credentials::load_tokens;
 use crate::config::{Certificate, CertificateSource, Config, IssuerConfig};
@@ -24,10 +20,10 @@ use crate::policy::auth::token::TokenTable;
 use crate::units::UnixSeconds;
 
 /// How often the files are looked at.
-const PERIOD: Duration = Duration::from_secs(1);
+pub(super) const PERIOD: Duration = Duration::from_secs(1);
 
 /// What is read from files, and how each stood when it was read last.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Sources {
     /// The certificates of each door.
     certificates: Vec<Vec<Watched<CertificateSource>>>,
@@ -51,16 +47,16 @@ type Stamp = (u64, u64, u64, [i64; 4]);
 
 /// What one look found.
 #[derive(Default)]
-struct Findings {
+pub(super) struct Findings {
     /// By door: the certificates of a door of which one changed.
-    certificates: Vec<(usize, Vec<Arc<Certificate>>)>,
-    issuers: HashMap<Arc<str>, Arc<Issuer>>,
-    token_tables: HashMap<PathBuf, Arc<TokenTable>>,
-    kept: Vec<Kept>,
+    pub(super) certificates: Vec<(usize, Vec<Arc<Certificate>>)>,
+    pub(super) issuers: HashMap<Arc<str>, Arc<Issuer>>,
+    pub(super) token_tables: HashMap<PathBuf, Arc<TokenTable>>,
+    pub(super) kept: Vec<Kept>,
 }
 
 /// A bad file, and what stays in use in its place.
-struct Kept {
+pub(super) struct Kept {
     code: &'static str,
     why: String,
 }
@@ -84,7 +80,8 @@ impl Sources {
         }
     }
 
-    fn look(&mut self, now: UnixSeconds) -> Findings {
+    /// Reads what is another than at the last look.
+    pub(super) fn look(&mut self, now: UnixSeconds) -> Findings {
         let mut findings = Findings::default();
         let Findings { certificates, issuers, token_tables, kept } = &mut findings;
         for (door, sources) in self.certificates.iter_mut().enumerate() {
@@ -159,7 +156,7 @@ fn read_certificate(source: &CertificateSource, now: UnixSeconds) -> Result<Cert
     Ok(certificate)
 }
 
-fn environment(name: &str) -> Option<String> {
+pub(super) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
@@ -170,40 +167,22 @@ fn read_tokens(file: &Path) -> Result<TokenTable, String> {
     })
 }
 
-/// Looks at the files until the gateway ends.
-pub(super) async fn run(house: Arc<House>, doors: Vec<Arc<Door>>, mut sources: Sources) {
-    let mut ticks = interval(PERIOD);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while house.end.run_until_cancelled(ticks.tick()).await.is_some() {
-        let looked = spawn_blocking(move || {
-            let findings = sources.look(clock::unix_now());
-            (sources, findings)
-        });
-        let Ok((seen, findings)) = looked.await else {
-            return house.notice(Level::Error, "watch_ended", "the watch over certificates and keys ended".into());
-        };
-        sources = seen;
-        apply(&house, &doors, findings);
-    }
-}
-
-fn apply(house: &House, doors: &[Arc<Door>], findings: Findings) {
-    for (door, certificates) in findings.certificates {
+/// Shows certificates that were read again.
+pub(super) fn show(house: &House, doors: &[Arc<Door>], certificates: Vec<(usize, Vec<Arc<Certificate>>)>) {
+    for (door, certificates) in certificates {
         let Some(tls) = doors.get(door).and_then(|door| door.tls.as_ref()) else { continue };
         match tls.replace(&certificates) {
             Ok(()) => house.notice(Level::Info, "certificate_replaced", names(&certificates)),
             Err(error) => house.notice(Level::Error, "certificate_kept", error.to_string()),
         }
     }
-    for Kept { code, why } in findings.kept {
+}
+
+/// Says which files are bad.
+pub(super) fn complain(house: &House, kept: Vec<Kept>) {
+    for Kept { code, why } in kept {
         house.notice(Level::Error, code, format!("{why}; what was read before stays in use"));
     }
-    if findings.issuers.is_empty() && findings.token_tables.is_empty() {
-        return;
-    }
-    let (issuers, tables) = (findings.issuers.len(), findings.token_tables.len());
-    house.replace_keys(findings.issuers, findings.token_tables);
-    house.notice(Level::Info, "keys_replaced", format!("read {issuers} issuers and {tables} token files again"));
 }
 
 fn names(certificates: &[Arc<Certificate>]) -> String {

@@ -3,6 +3,7 @@
 //! Every wait here has a deadline, and every read a bound, that the caller or the configuration names.
 
 pub mod abandon;
+pub mod admin_socket;
 pub mod client_address;
 pub mod http;
 pub mod listener;

@@ -13,7 +13,7 @@ use super::auth::keys::Keys;
 use super::auth::{Auth, JwtRules, TokenRules, jwt};
 use super::credential::{self, Carrier};
 use super::forward::CredentialForwarding;
-use super::origin::AllowedOrigin;
+use super::origin::{AllowedOrigin, AmbientCredential};
 use super::screen::Screened;
 use super::{Policy, Reason, Refusal};
 use crate::secret::Secret;
@@ -89,10 +89,14 @@ pub struct Admission {
     pub policy: Arc<Policy>,
     /// Proof that the Origin was judged.
     pub origin: AllowedOrigin,
+    /// Whether something came that browsers send by themselves.
+    pub ambient: AmbientCredential,
     /// Proof that the credential was judged.
     pub principal: Principal,
     /// Where the verified token came.
     pub carrier: Option<Carrier>,
+    /// The time at which it was judged.
+    pub judged_at: UnixSeconds,
     /// The marker (`bearer`) to answer if the token came as a subprotocol and the backend chooses none.
     pub subprotocol_marker: Option<String>,
     _witness: Witness,
@@ -107,7 +111,7 @@ struct Witness;
 /// Where several `[[auth]]` name the place in which it came and none accepts it, the answer is that of the one that came
 /// furthest in judging; of equals, the first.
 pub fn authorize(screened: Screened, keys: &Keys, now: UnixSeconds) -> Result<Admission, Refusal> {
-    let Screened { mut opening, policy, origin, .. } = screened;
+    let Screened { mut opening, policy, origin, ambient, .. } = screened;
     let (principal, carrier) = prove(&opening, &policy.auth, keys, now)?;
     let subprotocol_marker = match &carrier {
         Some(Carrier::Subprotocol(marker)) => Some(marker.clone()),
@@ -116,7 +120,17 @@ pub fn authorize(screened: Screened, keys: &Keys, now: UnixSeconds) -> Result<Ad
     if policy.upstream.credential != CredentialForwarding::AsSent {
         credential::strip(&mut opening, &carriers(&policy.auth));
     }
-    Ok(Admission { opening, policy, origin, principal, carrier, subprotocol_marker, _witness: Witness })
+    Ok(Admission {
+        opening,
+        policy,
+        origin,
+        ambient,
+        principal,
+        carrier,
+        judged_at: now,
+        subprotocol_marker,
+        _witness: Witness,
+    })
 }
 
 fn prove(
@@ -125,12 +139,21 @@ fn prove(
     keys: &Keys,
     now: UnixSeconds,
 ) -> Result<(Principal, Option<Carrier>), Refusal> {
-    match credential::find(opening, &carriers(rules))? {
-        None => without_credential(rules).map(|principal| (principal, None)),
-        Some(presented) => {
-            let verified = judge(&presented, rules, keys, now)?;
-            Ok((Principal::Verified(verified), Some(presented.carrier)))
-        }
+    let presented = credential::find(opening, &carriers(rules))?;
+    let principal = prove_presented(presented.as_ref(), rules, keys, now)?;
+    Ok((principal, presented.map(|presented| presented.carrier)))
+}
+
+/// Who presents this credential, which came in a place that the rules name.
+pub(super) fn prove_presented(
+    presented: Option<&credential::Presented>,
+    rules: &[Auth],
+    keys: &Keys,
+    now: UnixSeconds,
+) -> Result<Principal, Refusal> {
+    match presented {
+        None => without_credential(rules),
+        Some(presented) => judge(presented, rules, keys, now).map(Principal::Verified),
     }
 }
 

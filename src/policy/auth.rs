@@ -17,7 +17,7 @@ pub mod strict_json;
 pub mod token;
 
 /// One `[[auth]]` of a policy.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Auth {
     /// A JSON Web Token (RFC 7519).
     Jwt(JwtRules),
@@ -41,7 +41,7 @@ impl Auth {
 }
 
 /// `by = "jwt"`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JwtRules {
     /// The `[issuer.NAME]` whose keys count.
     pub issuer: Arc<str>,
@@ -73,7 +73,7 @@ pub struct ClaimRule {
 }
 
 /// `by = "token"`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRules {
     /// The watched file; also the key of its table in [`keys::Keys`].
     pub tokens: PathBuf,

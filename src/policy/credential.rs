@@ -91,7 +91,7 @@ impl fmt::Display for Carrier {
 }
 
 /// A token that a client presented, well formed and not yet judged.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Presented {
     /// Where it came.
     pub carrier: Carrier,

@@ -10,7 +10,7 @@ pub mod request;
 pub use request::{ForwardFacts, UpstreamRequest, build_request, is_reserved_header};
 
 /// The `[upstream]` table of a policy.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     /// The servers, tried round robin.
     pub servers: Vec<Server>,

@@ -18,6 +18,7 @@ pub mod quota;
 pub mod refusal;
 pub mod route;
 pub mod screen;
+pub mod standing;
 
 pub use refusal::{Reason, Refusal};
 
@@ -44,7 +45,7 @@ impl fmt::Display for PolicyName {
 }
 
 /// What one service allows: one file of `policies/`, built and checked.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// The file's stem.
     pub name: PolicyName,

@@ -11,7 +11,7 @@ use super::route::may_hold_names;
 use crate::ws::opening::Authority;
 
 /// The `[origin]` table of a policy.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OriginRules {
     /// Listed origins.
     pub allow: OriginSet,
@@ -42,7 +42,7 @@ pub enum AmbientCredential {
 }
 
 /// Listed origins: found in constant time whatever their number.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OriginSet {
     /// `https://app.example.com`, as a browser serializes it (RFC 6454 section 6.2).
     pub exact: HashSet<String>,

@@ -6,7 +6,7 @@ use crate::peer::ClientAddr;
 use crate::units::Rate;
 
 /// The `[limits]` table of a policy.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quotas {
     /// Live sessions of the route.
     pub connections: Option<u32>,
@@ -22,7 +22,7 @@ pub struct Quotas {
 
 /// Static allow and deny lists. A denied network is denied even where an allowed one holds it; with no allowed
 /// network every address that is not denied may come.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkRules {
     /// If not empty: only these.
     pub allow: Vec<IpNet>,

@@ -202,8 +202,8 @@ reasons! {
     SubjectSessions = "subject_sessions" => Status(429),
     /// The route has no free session (`[limits] connections`).
     RouteSessions = "route_sessions" => Status(503),
-    /// Keys or token files were replaced while the handshake was under way: it may be tried again.
-    KeysReplaced = "keys_replaced" => Status(503),
+    /// Another policy took the handshake's place while it was under way: it may be tried again.
+    PolicyReplaced = "policy_replaced" => Status(503),
     /// The whole admission took too long.
     AdmissionTimeout = "admission_timeout" => Status(503),
 

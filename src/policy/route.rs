@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::ws::opening::{Authority, TargetFlaw, judge_path};
 
 /// The `[route]` table of a policy.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// Hosts served, in lower case.
     pub hosts: Vec<HostPattern>,

@@ -104,6 +104,15 @@ impl PolicySet {
         self.policies.iter()
     }
 
+    /// The policy that serves this path of this host (lower case, without port).
+    pub(super) fn policy_of(&self, host: &str, path: &str) -> Result<&Arc<Policy>, Refusal> {
+        self.paths_of(host)?.policy_of(path)
+    }
+
+    fn paths_of(&self, host: &str) -> Result<&Paths, Refusal> {
+        self.host(host).ok_or_else(|| Refusal::new(Reason::HostNotServed).with_detail(host))
+    }
+
     /// The policies of a host (lower case, without port): the exact one before the wildcard. A host that is served
     /// exactly leaves nothing to a wildcard.
     fn host(&self, host: &str) -> Option<&Paths> {
@@ -135,6 +144,10 @@ impl Paths {
             *told = Owner::Several;
         }
         Ok(())
+    }
+
+    fn policy_of(&self, path: &str) -> Result<&Arc<Policy>, Refusal> {
+        self.find(path).ok_or_else(|| Refusal::new(Reason::PathNotServed).with_detail(path))
     }
 
     /// The policy that serves this path: the exact path before the longest folder.
@@ -179,6 +192,8 @@ pub struct Screened {
     pub policy: Arc<Policy>,
     /// Proof that its Origin was judged.
     pub origin: AllowedOrigin,
+    /// Whether something came that browsers send by themselves.
+    pub ambient: AmbientCredential,
     _witness: Witness,
 }
 
@@ -190,7 +205,7 @@ struct Witness;
 impl Screened {
     /// A witness for tests of what follows.
     pub(in crate::policy) fn for_tests(opening: OpeningHandshake, policy: Arc<Policy>, origin: AllowedOrigin) -> Self {
-        Self { opening, policy, origin, _witness: Witness }
+        Self { opening, policy, origin, ambient: AmbientCredential::None, _witness: Witness }
     }
 }
 
@@ -200,20 +215,29 @@ impl Screened {
 /// well be on another site, and Origin has said which.
 pub fn screen(mut opening: OpeningHandshake, transport: &Transport, policies: &PolicySet) -> Result<Screened, Refusal> {
     let host = &opening.authority.host;
-    let paths = policies.host(host).ok_or_else(|| Refusal::new(Reason::HostNotServed).with_detail(host))?;
+    let paths = policies.paths_of(host)?;
     judge_server_name(host, transport)?;
-    let not_served = || Refusal::new(Reason::PathNotServed).with_detail(&opening.path);
-    let policy = Arc::clone(paths.find(&opening.path).ok_or_else(not_served)?);
-    if !policy.quotas.networks.admits(transport.client) {
-        return Err(Refusal::new(Reason::NetworkNotAllowed).with_detail(transport.client.to_string()));
-    }
+    let policy = Arc::clone(paths.policy_of(&opening.path)?);
     let ambient = ambient_credential(&opening.headers, transport);
-    let origin = policy.origin.judge(opening.origin.as_deref(), ambient)?;
+    let origin = judge_place(&policy, transport.client, opening.origin.as_deref(), ambient)?;
     judge_fetch_metadata(&opening.headers)?;
     if let Some(listed) = &policy.route.subprotocols {
         opening.subprotocols = judge_subprotocols(opening.subprotocols, listed, &policy.auth)?;
     }
-    Ok(Screened { opening, policy, origin, _witness: Witness })
+    Ok(Screened { opening, policy, origin, ambient, _witness: Witness })
+}
+
+/// Judges where a handshake comes from: its network, and the page that opened it.
+pub(super) fn judge_place(
+    policy: &Policy,
+    client: ClientAddr,
+    origin: Option<&str>,
+    ambient: AmbientCredential,
+) -> Result<AllowedOrigin, Refusal> {
+    if !policy.quotas.networks.admits(client) {
+        return Err(Refusal::new(Reason::NetworkNotAllowed).with_detail(client.to_string()));
+    }
+    policy.origin.judge(origin, ambient)
 }
 
 /// The certificate was chosen by the name in the TLS handshake, so a different Host is somebody else's.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::boundary::Seal;
 use super::deadlines::Timer;
-use super::{By, Cause, CloseCodes, Session, Side, Traffic};
+use super::{By, Cause, CloseCodes, Session, SessionRules, Side, Traffic};
 use crate::ws::close::NO_STATUS;
 
 /// How a session ended.
@@ -117,10 +117,26 @@ pub(super) fn codes(cause: Cause, by: By, chosen: &CloseCodes) -> (u16, u16) {
 impl Session {
     /// Ends the session for a cause of the gateway's: each side gets a Close frame at the next boundary, and has
     /// `close_timeout` for the rest. A session in its closing handshake goes on with that: it has no longer either.
+    ///
+    /// Where access was taken away, no byte of the client passes from here on, not even the rest of a frame, and all is
+    /// over within [`SessionRules::REVOKED_LIMIT`].
     pub fn begin_close(&mut self, cause: Cause, now: Instant) {
         if self.phase == Phase::Open || self.is_half_closed() {
             self.fail(cause, By::Gateway, now);
+            if cause == Cause::Revoked {
+                self.silence_client(now);
+            }
         }
+    }
+
+    fn silence_client(&mut self, now: Instant) {
+        if self.client.intake == Intake::Open {
+            self.client.intake = Intake::Failed;
+        }
+        let limit = SessionRules::REVOKED_LIMIT.min(self.rules.close_timeout);
+        self.deadlines.set(Timer::Close, self.tick(now).after(limit));
+        self.seal_unreachable();
+        self.settle();
     }
 
     /// Whether the client ended its stream and nothing else happened: it may still read, until the backend ends or

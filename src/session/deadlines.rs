@@ -151,6 +151,11 @@ impl Deadlines {
         self.get(timer) != Tick::NEVER
     }
 
+    /// A deadline that is set.
+    pub(super) fn at(&self, timer: Timer) -> Option<Tick> {
+        Some(self.get(timer)).filter(|at| *at != Tick::NEVER)
+    }
+
     /// What is left when a session is closing: the deadlines that end it, and those that let a side be read again. A
     /// credential that runs out does so while one side still hears the other, too.
     pub(super) fn keep_closing(&mut self) {

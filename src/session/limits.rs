@@ -72,6 +72,21 @@ impl Limits {
         }
     }
 
+    /// Goes on under another rate: what is in a bucket stays, up to the burst, and a rate where there was none begins
+    /// with all of it.
+    pub(super) fn adopt(&mut self, before: &DirectionRules, after: &DirectionRules, now: Tick) {
+        self.refill(before, now);
+        for (bucket, old, new) in [
+            (&mut self.messages, before.messages.map(Quota::from), after.messages.map(Quota::from)),
+            (&mut self.control, before.control.map(Quota::from), after.control.map(Quota::from)),
+            (&mut self.bytes, before.bytes.map(Quota::from), after.bytes.map(Quota::from)),
+        ] {
+            if let Some(new) = new.filter(|_| old != new) {
+                *bucket = old.map_or(Bucket::full(new), |old| bucket.moved(old, new));
+            }
+        }
+    }
+
     /// Charges one message.
     pub(super) fn message(&mut self, rules: &DirectionRules, now: Tick) -> Charge {
         let charge = count(&mut self.messages, rules.messages, rules.over);
@@ -133,7 +148,7 @@ fn count(bucket: &mut Bucket, rate: Option<Rate>, over: Overrun) -> Charge {
 }
 
 /// `count` come back in every `period` microseconds, `burst` at most.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Quota {
     count: i64,
     period: i64,
@@ -172,6 +187,12 @@ impl Bucket {
     fn take(&mut self, quota: Quota, count: u64) {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         self.0 = self.0.saturating_sub(count.saturating_mul(quota.period));
+    }
+
+    /// As many whole units, or as deep a debt, under another quota.
+    fn moved(self, old: Quota, new: Quota) -> Self {
+        let units = self.0.checked_div(old.period).unwrap_or(0);
+        Self(units.min(new.burst).saturating_mul(new.period))
     }
 
     /// Whole units that are there.

@@ -9,11 +9,13 @@
 //! `poll_transmit` is asked again. [`Session::poll_timeout`] says when [`Session::handle_timeout`] is due.
 //!
 //! `policer` holds the grammar, `limits` the rates, `boundary` the places where frames of ours may stand, `closing` the
-//! table of close codes and the closing handshake, `deadlines` the clocks; `receive` and `timeouts` put them together.
+//! table of close codes and the closing handshake, `deadlines` the clocks; `receive` and `timeouts` put them together, and
+//! `adopt` changes the rules beneath them.
 
 #![deny(clippy::indexing_slicing, clippy::as_conversions, clippy::arithmetic_side_effects)]
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::as_conversions, clippy::arithmetic_side_effects))]
 
+mod adopt;
 mod boundary;
 pub mod cause;
 mod closing;
@@ -162,7 +164,8 @@ impl Session {
     /// A session that begins now. `extensions` pass where the backend's 101 chose one (RFC 6455 section 5.2), whatever a
     /// policy would let pass. `lease` is how long its credential lasts; `None`: for ever.
     ///
-    /// Chance shortens the policy's greatest age by up to a tenth, so that sessions made together do not end together.
+    /// Chance shortens the policy's greatest age by up to a tenth, and the lease by up to a tenth or
+    /// [`SessionRules::LEASE_JITTER`], so that sessions made together do not end together.
     pub fn new(
         rules: Arc<SessionRules>,
         extensions: Extensions,
@@ -170,11 +173,8 @@ impl Session {
         now: Instant,
         random: Random,
     ) -> Self {
-        let mut chance = [0; 4];
-        random(&mut chance);
-        let tenth = rules.max_age.checked_div(10).unwrap_or_default();
-        let share = f64::from(u32::from_be_bytes(chance)) / f64::from(u32::MAX);
-        let oldest = rules.max_age.saturating_sub(tenth.mul_f64(share));
+        let oldest = rules.shortened_age(random);
+        let lease = lease.map(|lease| shortened(lease, lease_jitter(lease), random));
         let (age, end) = match lease {
             Some(lease) if lease <= oldest => (Cause::CredentialExpired, lease),
             _ => (Cause::MaxAge, oldest),
@@ -338,7 +338,25 @@ impl Session {
     }
 }
 
+/// A span less a part of `most` that chance chooses.
+fn shortened(span: Duration, most: Duration, random: Random) -> Duration {
+    let mut chance = [0; 4];
+    random(&mut chance);
+    let share = f64::from(u32::from_be_bytes(chance)) / f64::from(u32::MAX);
+    span.saturating_sub(most.mul_f64(share))
+}
+
+/// By how much chance may shorten a lease.
+fn lease_jitter(lease: Duration) -> Duration {
+    lease.checked_div(10).unwrap_or_default().min(SessionRules::LEASE_JITTER)
+}
+
 impl SessionRules {
+    /// The greatest age, by chance shortened by up to a tenth.
+    fn shortened_age(&self, random: Random) -> Duration {
+        shortened(self.max_age, self.max_age.checked_div(10).unwrap_or_default(), random)
+    }
+
     fn of(&self, side: Side) -> &DirectionRules {
         match side {
             Side::Client => &self.from_client,

@@ -42,6 +42,10 @@ impl SessionRules {
     pub const SLOW_FRAME_GRACE: Duration = Duration::from_secs(30);
     /// After this a slow frame is judged again and again, by what came in so long a time.
     pub const SLOW_FRAME_WINDOW: Duration = Duration::from_secs(10);
+    /// How long a session may go on closing whose access was taken away.
+    pub const REVOKED_LIMIT: Duration = Duration::from_secs(1);
+    /// The most by which chance shortens a credential's time, of which it is a tenth at most.
+    pub const LEASE_JITTER: Duration = Duration::from_secs(30);
     /// How long a side may be over its rate of messages or control frames, with `over = "slow"`, before the session
     /// ends; it ends where it is over the rate once more behind that, so that a single message in excess of a rate of
     /// fewer than one in that time only waits. Bytes over their rate are only slowed ([`Overrun::Slow`]).

@@ -29,6 +29,8 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 pub struct Readings {
     /// The policy version (snapshot generation) that judges handshakes.
     pub generation: u64,
+    /// Whether the last reload of the configuration was good; true where there was none.
+    pub last_reload_success: bool,
     /// Log lines lost since the start.
     pub log_lines_lost: u64,
     /// Charges that found their table full and went to the bucket of a wider network, since the start.
@@ -270,6 +272,13 @@ impl Collector for Asked {
             "The policy version that judges handshakes",
             None,
             generation.metric_type(),
+        )?)?;
+        let good = ConstGauge::new(u64::from(readings.last_reload_success));
+        good.encode(encoder.encode_descriptor(
+            "config_last_reload_success",
+            "Whether the last reload of the configuration was good",
+            None,
+            good.metric_type(),
         )?)?;
         let used = readings.tables.iter().map(|fill| ([("table", fill.table)], fill.used));
         gauges(&mut encoder, "table_used", "Places taken in a bounded table", used)?;

@@ -15,6 +15,7 @@ use toml::{Table, Value};
 use wsgate::config;
 use wsgate::event::{Closure, Event, SharedObserver};
 use wsgate::gateway::Gateway;
+use wsgate::gateway::reload::Reloaded;
 use wsgate::policy::Reason;
 use wsgate::policy::refusal::Answer as Told;
 use wsgate::units::UnixSeconds;
@@ -462,6 +463,28 @@ impl House {
         assert!(!self.record.as_text().contains(secret), "a secret in the record");
         let seen = self.backend.all_bytes();
         assert!(!seen.windows(secret.len()).any(|part| part == secret.as_bytes()), "a secret at the backend");
+    }
+
+    /// Overrides in a file of the operator's, as in a [`Plan`]; nothing is told of it.
+    pub fn rewrite(&self, path: &str, toml: &str) {
+        let path = self.folder.path().join(path);
+        let mut table: Table = fs::read_to_string(&path).unwrap().parse().unwrap();
+        merge(&mut table, toml.parse().unwrap());
+        fs::write(&path, toml::to_string(&table).unwrap()).unwrap();
+    }
+
+    /// What SIGHUP does, where the configuration is good.
+    pub async fn reloads(&self) -> Reloaded {
+        let reloaded = within("the reload", self.gateway.reload()).await;
+        reloaded.unwrap_or_else(|mistakes| panic!("the reload is refused: {mistakes}"))
+    }
+
+    /// What SIGHUP does, where it is not: what is said of it.
+    pub async fn refuses_to_reload(&self) -> String {
+        let mark = self.record.mark();
+        let refused = within("the reload", self.gateway.reload()).await.expect_err("a reload that is refused");
+        self.record.notice(mark, "reload_refused").await;
+        refused.to_string()
     }
 
     /// What SIGTERM does.

@@ -54,7 +54,9 @@ pub(super) fn build(raw: &RawGateway, scope: &mut Scope<'_>, around: &Surroundin
             "it only reads, but metrics tell much: bind it to 127.0.0.1 or see that a firewall stands before it",
         );
     }
+    let admin = scope.table("admin").optional("socket", &raw.admin.socket);
     let gateway = GatewayConfig {
+        admin: admin.map(|socket| scope.resolve(&socket)),
         listeners: listeners(raw, scope, around),
         drain,
         health,

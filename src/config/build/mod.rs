@@ -47,6 +47,21 @@ pub fn load(path: &Path, env: Environment<'_>, now: UnixSeconds) -> Result<(Conf
     }
 }
 
+/// The admin socket that the file at `path` names. Nothing else of it is judged: whoever asks a running gateway to reload
+/// is to be told by that what is wrong.
+///
+/// # Errors
+/// One sentence: the file cannot be read, is not TOML, or names none.
+pub fn admin_socket(path: &Path) -> Result<PathBuf, String> {
+    let told = |what: &str| format!("{}: {what}", path.display());
+    let bytes = read::bounded(path, read::LONGEST_FILE).map_err(|mistake| told(&mistake.message))?;
+    let text = String::from_utf8(bytes).map_err(|_| told("this file is not UTF-8"))?;
+    let table: toml::Table = text.parse().map_err(|_| told("this file is not TOML: name the socket with --socket"))?;
+    let socket = table.get("admin").and_then(|admin| admin.get("socket")).and_then(toml::Value::as_str);
+    let socket = socket.ok_or_else(|| told("there is no `admin = { socket = \"state/admin.sock\" }`"))?;
+    Ok(path.parent().unwrap_or(Path::new("")).join(socket))
+}
+
 fn read_all(path: &Path, around: &Surroundings<'_>, findings: &mut Findings) -> Option<Config> {
     let parsed: Parsed<RawGateway> = read::parse(path, Language::Gateway, &mut findings.diagnostics)?;
     let mut scope = Scope::new(&parsed.source, parsed.whole, findings);
@@ -60,7 +75,8 @@ fn read_all(path: &Path, around: &Surroundings<'_>, findings: &mut Findings) -> 
     let (policies, examples, policy_files) = read_policies(&files, &above, findings, &mut keys);
     uncovered_hosts(&gateway, &policies, path, findings);
     let policies = policies.into_iter().map(Arc::new).collect();
-    Some(Config { gateway, policies, policy_files, keys: Arc::new(keys), examples, settings: Vec::new() })
+    let path = path.to_owned();
+    Some(Config { path, gateway, policies, policy_files, keys: Arc::new(keys), examples, settings: Vec::new() })
 }
 
 fn load_issuers(

@@ -21,6 +21,8 @@ pub struct RawGateway {
     pub threads: Key<Count>,
     /// The health listener: /healthz, /readyz and /metrics.
     pub health: RawHealth,
+    /// The admin listener: all that changes something.
+    pub admin: RawAdmin,
     /// Where connections come in.
     pub listener: Vec<At<RawListener>>,
     /// Bounds of the whole gateway.
@@ -43,6 +45,14 @@ pub struct RawGateway {
 pub struct RawHealth {
     /// An address and a port, or "off". Default: "127.0.0.1:9090".
     pub address: Key<SocketOrOff>,
+}
+
+/// The admin listener.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct RawAdmin {
+    /// A unix socket that only its owner may open. Default: none.
+    pub socket: Key<Text>,
 }
 
 /// One `[[listener]]`.

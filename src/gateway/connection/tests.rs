@@ -109,13 +109,49 @@ async fn rx16_h108_a_connection_may_be_cut_at_every_await() {
     assert_eq!(ran, 2 * WAYS.len());
 }
 
-/// How a connection is cut.
-#[derive(Clone, Copy, Debug)]
+#[tokio::test]
+async fn op05_policies_may_be_replaced_at_every_await() {
+    let mut ran = 0;
+    for way in WAYS.iter().filter(|way| way.status == 101) {
+        for (how, status) in [(How::Losing, 403), (How::Keeping, 101)] {
+            let mut site = Site::of(way).await;
+            let mut stages = BTreeSet::new();
+            let mut times = 0;
+            loop {
+                let run = site.run(way, way.origin, Some((times + 1, how))).await;
+                let Some(stage) = run.cut_at else {
+                    assert_eq!(run.status(), Some(101), "{}: it waited no more often", way.name);
+                    break;
+                };
+                assert_eq!(run.status(), Some(status), "{}, {how:?} at {stage:?}", way.name);
+                assert_eq!(run.generation, site.house.snapshot.load().generation, "{}, {how:?} at {stage:?}", way.name);
+                site.replace(LISTED);
+                site.good_twin(way).await;
+                stages.insert(stage);
+                times += 1;
+                assert!(times < TOO_MANY, "{}: it never comes to an end", way.name);
+            }
+            site.listening.shutdown().await;
+            println!("{}, {how:?}: at {times} places, {stages:?}", way.name);
+            assert!(times >= way.cuts, "{}: {times} places", way.name);
+            assert_eq!(stages, BTreeSet::from([Stage::Entering, Stage::Dialling]), "{}", way.name);
+            ran += 1;
+        }
+    }
+    assert_eq!(ran, 6);
+}
+
+/// What happens to a connection while it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum How {
     /// Its task is aborted.
     Dropped,
     /// Its task panics.
     Panicking,
+    /// Its policy is replaced by one that allows it no longer.
+    Losing,
+    /// Its policy is replaced by one that allows it still.
+    Keeping,
 }
 
 /// How far a connection had come, by what it held and what was told of it.
@@ -135,6 +171,7 @@ struct Cut {
     cut: Option<(usize, How)>,
     progress: Arc<watch::Sender<Progress>>,
     look: Box<dyn Fn() -> Stage + Send>,
+    replace: Box<dyn Fn(&str) + Send>,
     found: Arc<Mutex<Option<Stage>>>,
 }
 
@@ -153,6 +190,14 @@ impl Future for Cut {
         match how {
             How::Dropped => self.life = None,
             How::Panicking => resume_unwind(Box::new("cut")),
+            How::Losing => {
+                (self.replace)(FOREIGN);
+                return Poll::Pending;
+            }
+            How::Keeping => {
+                (self.replace)(LISTED);
+                return Poll::Pending;
+            }
         }
         Poll::Ready(())
     }
@@ -191,6 +236,8 @@ struct Site {
 struct Run {
     cut_at: Option<Stage>,
     answer: Vec<u8>,
+    /// The policy version that its record names.
+    generation: u64,
 }
 
 impl Run {
@@ -263,12 +310,15 @@ impl Site {
                 Stage::Entering
             }
         };
+        let house = Arc::clone(&self.house);
+        let replace = move |origin: &str| replace(&house, origin);
         let life = serve(Arc::clone(&self.house), Arc::clone(&self.door), socket, visit, place);
         self.house.connections.spawn(Cut {
             life: Some(Box::pin(life)),
             cut,
             progress: Arc::clone(&self.progress),
             look: Box::new(look),
+            replace: Box::new(replace),
             found: Arc::clone(&found),
         });
         let (answer, ()) = tokio::join!(
@@ -277,8 +327,13 @@ impl Site {
         );
         self.comes_to(&at_rest, way).await;
         let cut_at = *found.lock().unwrap();
-        self.judge_record(way, cut_at);
-        Run { cut_at, answer }
+        let generation = self.judge_record(way, cut_at.zip(cut.map(|(_, how)| how)));
+        Run { cut_at, answer, generation }
+    }
+
+    /// Judges by a policy that lists this origin alone, sessions included.
+    fn replace(&self, origin: &str) {
+        replace(&self.house, origin);
     }
 
     /// Behind every cut somebody comes in.
@@ -289,17 +344,20 @@ impl Site {
     }
 
     /// One ending, that of the cut where there was one; and no attempt counts as failed that did not fail.
-    fn judge_record(&self, way: &Way, cut_at: Option<Stage>) {
+    fn judge_record(&self, way: &Way, cut_at: Option<(Stage, How)>) -> u64 {
         let told = std::mem::take(&mut *self.record.0.lock().unwrap());
         let endings: Vec<String> = told.iter().filter_map(ending).collect();
         let expected = match cut_at {
-            Some(Stage::Entering | Stage::Dialling) => Some("internal"),
-            Some(Stage::Refused) | None => None,
+            Some((_, How::Losing)) => Some("origin_not_allowed"),
+            Some((_, How::Keeping)) => Some("closed"),
+            Some((Stage::Entering | Stage::Dialling, _)) => Some("internal"),
+            Some((Stage::Refused, _)) | None => None,
         };
         assert_eq!(endings.len(), 1, "{}, {cut_at:?}: {told:?}", way.name);
         assert!(expected.is_none_or(|expected| endings == [expected]), "{}, {cut_at:?}: {endings:?}", way.name);
         let failed = usize::from(way.behind == Behind::Denying);
         assert!(self.house.limits.usage().failure_buckets.spent <= failed, "{}, {cut_at:?}", way.name);
+        told.iter().filter_map(generation).next_back().unwrap_or_default()
     }
 
     async fn comes_to(&self, at_rest: &Rest, way: &Way) {
@@ -325,6 +383,26 @@ impl Site {
             connections: self.house.connections.len(),
             tasks: Handle::current().metrics().num_alive_tasks(),
         }
+    }
+}
+
+/// Judges by a policy that lists this origin alone, sessions included.
+fn replace(house: &House, origin: &str) {
+    let current = house.snapshot.load_full();
+    let mut policy = Policy::clone(current.policies.iter().next().unwrap());
+    policy.origin.allow = Default::default();
+    policy.origin.allow.insert(origin).unwrap();
+    let next = Arc::new(current.next(vec![Arc::new(policy)], &current.keys).unwrap());
+    for resident in house.replace(&current, Arc::clone(&next)) {
+        let _ = resident.judge_and_tell(&next);
+    }
+}
+
+fn generation(event: &Event) -> Option<u64> {
+    match event {
+        Event::Refused(refused) => Some(refused.who.generation),
+        Event::Closed(closure) => Some(closure.who.generation),
+        Event::Opened(_) | Event::Notice(_) => None,
     }
 }
 

@@ -1,27 +1,42 @@
 //! What others may ask of a session.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Context;
+use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
 
-use crate::session::Cause;
+use crate::session::{Cause, SessionRules};
 
-/// Ends a session from outside: kept beside whoever may revoke, drain or replace it.
+/// Ends a session from outside, or changes what it is held to: kept beside whoever may revoke, drain or replace it.
 #[derive(Clone, Debug, Default)]
 pub struct Control(Arc<Request>);
+
+/// What a session is held to from here on.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// The rules of its policy.
+    pub rules: Arc<SessionRules>,
+    /// When its credential ends; `None`: never.
+    pub credential_ends: Option<Instant>,
+}
 
 #[derive(Debug, Default)]
 struct Request {
     cause: OnceLock<Cause>,
     is_cut: AtomicBool,
+    /// Whether `terms` holds some that nobody took: no lock is taken while it does not.
+    has_terms: AtomicBool,
+    terms: Mutex<Option<Terms>>,
     waker: AtomicWaker,
 }
 
 /// What was asked so far.
 pub(super) enum Asked {
     Nothing,
+    /// To go on under other terms.
+    Adopt(Terms),
     /// To close, for a cause.
     End(Cause),
     /// To be gone at once.
@@ -47,12 +62,32 @@ impl Control {
         self.0.waker.wake();
     }
 
+    /// Holds the session to other terms; the last ones count.
+    pub fn adopt(&self, terms: Terms) {
+        *self.0.terms() = Some(terms);
+        self.0.has_terms.store(true, Ordering::Release);
+        self.0.waker.wake();
+    }
+
     /// What was asked; whoever asks later wakes the task.
     pub(super) fn poll(&self, cx: &Context<'_>) -> Asked {
         self.0.waker.register(cx.waker());
         if self.0.is_cut.load(Ordering::Acquire) {
             return Asked::Cut;
         }
-        self.0.cause.get().map_or(Asked::Nothing, |cause| Asked::End(*cause))
+        if let Some(cause) = self.0.cause.get() {
+            return Asked::End(*cause);
+        }
+        if self.0.has_terms.load(Ordering::Acquire) && self.0.has_terms.swap(false, Ordering::AcqRel) {
+            return self.0.terms().take().map_or(Asked::Nothing, Asked::Adopt);
+        }
+        Asked::Nothing
+    }
+}
+
+impl Request {
+    fn terms(&self) -> MutexGuard<'_, Option<Terms>> {
+        // Each change is one assignment: a panic leaves it whole.
+        self.terms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -13,7 +13,7 @@ mod control;
 mod tests;
 mod wire;
 
-pub use control::Control;
+pub use control::{Control, Terms};
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -140,6 +140,7 @@ impl Turns {
             let mut now = time::Instant::now().into_std();
             match control.poll(cx) {
                 Asked::Nothing => {}
+                Asked::Adopt(Terms { rules, credential_ends }) => self.session.adopt(rules, credential_ends, now),
                 Asked::End(cause) => self.session.begin_close(cause, now),
                 Asked::Cut => return Poll::Ready(self.session.cut()),
             }

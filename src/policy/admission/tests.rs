@@ -78,7 +78,17 @@ pub(in crate::policy) fn admission(
         _ => None,
     };
     let origin = AllowedOrigin::for_tests(opening.origin.as_deref());
-    Admission { opening, policy: Arc::new(policy), origin, principal, carrier, subprotocol_marker, _witness: Witness }
+    Admission {
+        opening,
+        policy: Arc::new(policy),
+        origin,
+        ambient: AmbientCredential::None,
+        principal,
+        carrier,
+        judged_at: NOW,
+        subprotocol_marker,
+        _witness: Witness,
+    }
 }
 
 fn jwt_rule(from: &[&str]) -> JwtRules {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use jsonwebtoken::DecodingKey;
+use jsonwebtoken::{DecodingKey, DecodingKeyKind};
 
 use super::algorithm::{Algorithm, KeyKind};
 use super::strict_json::NotStrict;
@@ -23,7 +23,7 @@ pub struct Keys {
 ///
 /// A token's `kid` is a look-up in this list and nothing else. A key without an id stands alone, so that an issuer never
 /// has two keys to try.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Issuer {
     iss: String,
     keys: Vec<VerifyingKey>,
@@ -107,6 +107,23 @@ impl VerifyingKey {
         matches!(jsonwebtoken::crypto::verify(signature, message, &self.key, self.algorithm.jws()), Ok(true))
     }
 }
+
+impl PartialEq for VerifyingKey {
+    /// Whether both verify the same signatures, and are found by the same id.
+    fn eq(&self, other: &Self) -> bool {
+        let is_same = match (self.key.kind(), other.key.kind()) {
+            (DecodingKeyKind::SecretOrDer(one), DecodingKeyKind::SecretOrDer(two)) => one == two,
+            (
+                DecodingKeyKind::RsaModulusExponent { n, e },
+                DecodingKeyKind::RsaModulusExponent { n: modulus, e: exponent },
+            ) => n == modulus && e == exponent,
+            _ => false,
+        };
+        is_same && self.algorithm == other.algorithm && self.id == other.id
+    }
+}
+
+impl Eq for VerifyingKey {}
 
 /// The most bytes of a key id.
 pub const MAX_ID: usize = 256;

@@ -27,7 +27,7 @@ const MAX_MISTAKES: usize = 20;
 const TOKEN_LENGTH: std::ops::RangeInclusive<usize> = 16..=512;
 
 /// The tokens of one file.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct TokenTable {
     rows: HashMap<Digest, TokenRow>,
 }

@@ -108,7 +108,12 @@ fn deadlines() {
     assert_eq!(lived(rules(), None), (Cause::IdleTimeout, 3600));
     let first = SessionRules { first_message: Some(30 * SECOND), ..rules() };
     assert_eq!(lived(first, None), (Cause::FirstMessageTimeout, 30));
-    assert_eq!(lived(rules(), Some(60 * SECOND)), (Cause::CredentialExpired, 60), "AU28");
+    let (cause, age) = lived(rules(), Some(60 * SECOND));
+    assert_eq!(cause, Cause::CredentialExpired, "AU28");
+    assert!((54..60).contains(&age), "AU28: jitter shortens, by a tenth at most: {age}");
+    let (cause, age) = lived(rules(), Some(3000 * SECOND));
+    assert_eq!(cause, Cause::CredentialExpired, "AU28");
+    assert!((2970..3000).contains(&age), "AU28: and by half a minute at most: {age}");
     let (cause, age) = lived(SessionRules { max_age: 1000 * SECOND, ..rules() }, Some(2000 * SECOND));
     assert_eq!(cause, Cause::MaxAge);
     assert!((900..1000).contains(&age), "jitter shortens: {age}");

@@ -1,5 +1,6 @@
 //! The session as a whole, driven by scripts of frames and a clock that the tests turn.
 
+mod adopting;
 mod chunking;
 mod clocks;
 mod endings;

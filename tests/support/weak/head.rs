@@ -215,7 +215,7 @@ fn mend_target(fault: Fault, head: &mut Head) {
         },
         Fault::PathDecoded => decoded(path),
         Fault::BadCodeCut => {
-            let is_bad = |at: &usize| !path[at + 1..].as_bytes().iter().take(2).all(u8::is_ascii_hexdigit);
+            let is_bad = |at: &usize| !path.as_bytes()[at + 1..].iter().take(2).all(u8::is_ascii_hexdigit);
             let bad = path.match_indices('%').map(|(at, _)| at).find(|at| is_bad(at) || path.len() < at + 3);
             path[..bad.unwrap_or(path.len())].trim_end_matches('/').to_owned()
         }

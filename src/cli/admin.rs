@@ -1,0 +1,148 @@
+//! `wsgate reload`, `drain` and `sessions`: calls to the admin socket of a running gateway.
+
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::exit::Exit;
+use super::{could_not_run, file, written};
+use crate::config;
+use crate::telemetry::text::Text;
+
+/// How long an answer may take: a reload reads every file.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest answer that is read.
+const LONGEST_ANSWER: u64 = 16 << 20;
+
+/// Where the gateway is.
+#[derive(Args, Debug)]
+pub struct AdminArgs {
+    /// The configuration of the gateway, which names its admin socket
+    #[arg(short, long, value_name = "FILE", default_value = "gateway.toml", env = "WSGATE_CONFIG")]
+    config: PathBuf,
+    /// The admin socket itself
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+/// `wsgate sessions`.
+#[derive(Args, Debug)]
+pub struct SessionsArgs {
+    #[command(flatten)]
+    admin: AdminArgs,
+    /// End the session with this id
+    #[arg(long, value_name = "ID")]
+    end: Option<String>,
+}
+
+/// `wsgate reload`.
+pub fn reload(args: &AdminArgs, out: &mut dyn Write) -> Exit {
+    told(args, "POST", "/api/reload", out, &|answer, out| {
+        let ended: u64 =
+            answer["ended"].as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64()).sum();
+        writeln!(
+            out,
+            "reloaded: policy version {}; {} sessions judged again, {ended} ended",
+            answer["generation"], answer["judged"]
+        )?;
+        diagnostics(&answer["warnings"], out)
+    })
+}
+
+/// `wsgate drain`.
+pub fn drain(args: &AdminArgs, out: &mut dyn Write) -> Exit {
+    told(args, "POST", "/api/drain", out, &|answer, out| writeln!(out, "draining {} sessions", answer["draining"]))
+}
+
+/// `wsgate sessions`.
+pub fn sessions(args: &SessionsArgs, out: &mut dyn Write) -> Exit {
+    match &args.end {
+        Some(id) if !id.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+            could_not_run("an id has 32 hexadecimal digits")
+        }
+        Some(id) => told(&args.admin, "DELETE", &format!("/api/sessions/{id}"), out, &|answer, out| {
+            writeln!(out, "ended {}", word(&answer["ended"]))
+        }),
+        None => told(&args.admin, "GET", "/api/sessions", out, &listed),
+    }
+}
+
+fn listed(answer: &Value, out: &mut dyn Write) -> io::Result<()> {
+    let sessions = answer["sessions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for one in sessions {
+        let [id, client, policy, subject, server, path] =
+            ["id", "client", "policy", "subject", "server", "path"].map(|name| word(&one[name]));
+        writeln!(out, "{id} {client} {policy} {subject} {server} {path} {}s", one["age_s"])?;
+    }
+    writeln!(out, "{} of {} sessions", sessions.len(), answer["total"])
+}
+
+/// A string of an answer, fit for a terminal; a dash where there is none.
+fn word(value: &Value) -> String {
+    value.as_str().map_or_else(|| String::from("-"), |text| Text::client(text).to_string())
+}
+
+fn diagnostics(list: &Value, out: &mut dyn Write) -> io::Result<()> {
+    for one in list.as_array().into_iter().flatten() {
+        let line = one["line"].as_u64().map(|line| format!(":{line}")).unwrap_or_default();
+        let [severity, code, file, message] = ["severity", "code", "file", "message"].map(|name| word(&one[name]));
+        writeln!(out, "{severity}[{code}] {file}{line}: {message}")?;
+        if one["help"].is_string() {
+            writeln!(out, "    {}", word(&one["help"]))?;
+        }
+    }
+    Ok(())
+}
+
+/// Tells a good answer by `tell`, and a bad one as it is.
+fn told(
+    args: &AdminArgs,
+    method: &str,
+    path: &str,
+    out: &mut dyn Write,
+    tell: &dyn Fn(&Value, &mut dyn Write) -> io::Result<()>,
+) -> Exit {
+    let socket = match &args.socket {
+        Some(socket) => Ok(socket.clone()),
+        None => config::admin_socket(&args.config),
+    };
+    let socket = match socket {
+        Ok(socket) => socket,
+        Err(error) => return could_not_run(error),
+    };
+    match call(&socket, method, path) {
+        Ok((200, answer)) => written(tell(&answer, out).map(|()| Exit::Well)),
+        Ok((status, answer)) => {
+            let mut text = Vec::new();
+            // Writing to memory cannot fail.
+            let _ = diagnostics(&answer["diagnostics"], &mut text);
+            let told = String::from_utf8_lossy(&text);
+            super::complain(format_args!(
+                "{}: {}\n{}",
+                word(&answer["error"]),
+                word(&answer["message"]),
+                told.trim_end()
+            ));
+            if status == 422 { Exit::Configuration } else { Exit::Findings }
+        }
+        Err(error) => could_not_run(format_args!("{}: {error}: does the gateway run?", socket.display())),
+    }
+}
+
+/// One call: its status and its JSON.
+fn call(socket: &Path, method: &str, path: &str) -> io::Result<(u16, Value)> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")?;
+    let answer = file::read_from(&stream, LONGEST_ANSWER)?;
+    let wrong = || io::Error::new(io::ErrorKind::InvalidData, "this is not the answer of a gateway");
+    let answer = String::from_utf8(answer).map_err(|_| wrong())?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(wrong)?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(wrong)?;
+    Ok((status, serde_json::from_str(body).map_err(|_| wrong())?))
+}

@@ -1,0 +1,283 @@
+//! The admin listener: all that changes something, on a unix socket that only its owner may open.
+//!
+//! A call is judged whole before anything is done: path, method, content type, body. Whoever calls wrongly gets a 4xx in
+//! JSON, and nothing was changed.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::process::geteuid;
+use serde_json::{Map, Value, json};
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+
+use super::End;
+use super::house::House;
+use super::reload::{Asked, Judged, Reloaded};
+use super::sessions::Resident;
+use crate::config::diagnostic::Severity;
+use crate::config::{Diagnostic, Diagnostics};
+use crate::event::Level;
+use crate::net::admin_socket::AdminSocket;
+use crate::peer::ConnectionId;
+use crate::session::Cause;
+
+/// Connections served at a time; beyond, the oldest is cut.
+const CONNECTIONS: usize = 16;
+/// From accept to the end of the answer: a reload reads every file.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// From accept to the end of the request head, and from there to the end of the body.
+const READ_DEADLINE: Duration = Duration::from_secs(2);
+/// The longest body.
+const LONGEST_BODY: usize = 64 << 10;
+/// The pause after `accept` failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The most sessions of one answer.
+const MOST_SESSIONS: usize = 1000;
+
+/// What calls reach.
+pub(super) struct Admin {
+    pub(super) house: Arc<House>,
+    pub(super) reloads: mpsc::Sender<Asked>,
+    /// Cancelled by a call that asks for a drain.
+    pub(super) drain: End,
+}
+
+/// What a call asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Call {
+    Reload,
+    Drain,
+    Sessions,
+    End(ConnectionId),
+}
+
+/// Why a call is not done.
+#[derive(Debug)]
+enum Fault {
+    NotFound,
+    Method(&'static str),
+    ContentType,
+    TooLarge,
+    Slow,
+    Malformed(&'static str),
+    UnknownSession,
+    Configuration(Diagnostics),
+    Ending,
+}
+
+/// Serves until the gateway ends, and takes the socket away.
+pub(super) async fn serve(socket: AdminSocket, admin: Arc<Admin>) {
+    let mut connections = JoinSet::new();
+    let mut by_age = VecDeque::new();
+    let end = admin.house.end.clone();
+    loop {
+        tokio::select! {
+            () = end.cancelled() => return,
+            Some(_) = connections.join_next(), if !connections.is_empty() => by_age.retain(|one: &AbortHandle| !one.is_finished()),
+            accepted = socket.accept() => match accepted {
+                Ok(stream) if may_call(&stream) => {
+                    by_age.push_back(connections.spawn(serve_one(stream, Arc::clone(&admin))));
+                    let oldest = (by_age.len() > CONNECTIONS).then(|| by_age.pop_front()).flatten();
+                    oldest.inspect(AbortHandle::abort);
+                }
+                Ok(_) => {}
+                Err(_) => sleep(ACCEPT_PAUSE).await,
+            },
+        }
+    }
+}
+
+/// Root and whoever runs the gateway. The file's mode says the same; this holds where a folder or a mount weakens it.
+fn may_call(stream: &UnixStream) -> bool {
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == geteuid().as_raw())
+}
+
+async fn serve_one(stream: UnixStream, admin: Arc<Admin>) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let admin = Arc::clone(&admin);
+        async move { Ok::<_, Infallible>(answer(request, &admin).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(READ_DEADLINE)
+        .keep_alive(false)
+        .max_headers(64)
+        .max_buf_size(16 * 1024)
+        .serve_connection(TokioIo::new(stream), service);
+    // Whoever calls too slowly or wrongly is cut; there is nobody to tell.
+    let _ = timeout(DEADLINE, connection).await;
+}
+
+type Answer = Response<Full<Bytes>>;
+
+async fn answer(request: Request<Incoming>, admin: &Admin) -> Answer {
+    let done = match judge(request).await {
+        Ok(call) => admin.does(call).await,
+        Err(fault) => Err(fault),
+    };
+    match done {
+        Ok(value) => page(StatusCode::OK, &value),
+        Err(fault) => fault.answer(),
+    }
+}
+
+async fn judge(request: Request<Incoming>) -> Result<Call, Fault> {
+    let (head, body) = request.into_parts();
+    let call = route(&head.method, head.uri.path())?;
+    let body = timeout(READ_DEADLINE, Limited::new(body, LONGEST_BODY).collect()).await.map_err(|_| Fault::Slow)?;
+    let body = body.map_err(|error| {
+        if error.is::<http_body_util::LengthLimitError>() { Fault::TooLarge } else { Fault::Malformed("the body") }
+    })?;
+    judge_body(&body.to_bytes(), head.headers.get(CONTENT_TYPE))?;
+    Ok(call)
+}
+
+fn route(method: &Method, path: &str) -> Result<Call, Fault> {
+    let (wanted, call) = match path {
+        "/api/reload" => ("POST", Call::Reload),
+        "/api/drain" => ("POST", Call::Drain),
+        "/api/sessions" => ("GET", Call::Sessions),
+        _ => {
+            let id = path.strip_prefix("/api/sessions/").ok_or(Fault::NotFound)?;
+            let id = id.parse().map_err(|_| Fault::Malformed("the id: 32 hexadecimal digits"))?;
+            ("DELETE", Call::End(id))
+        }
+    };
+    if method.as_str() == wanted { Ok(call) } else { Err(Fault::Method(wanted)) }
+}
+
+/// No call takes anything yet: a body is absent, or an empty JSON object.
+fn judge_body(body: &[u8], content_type: Option<&HeaderValue>) -> Result<(), Fault> {
+    let is_json = content_type.is_none_or(|value| value.as_bytes().eq_ignore_ascii_case(b"application/json"));
+    if !is_json || (content_type.is_none() && !body.is_empty()) {
+        return Err(Fault::ContentType);
+    }
+    match serde_json::from_slice::<Map<String, Value>>(body) {
+        _ if body.is_empty() => Ok(()),
+        Ok(object) if object.is_empty() => Ok(()),
+        Ok(_) => Err(Fault::Malformed("the body: this call takes nothing")),
+        Err(_) => Err(Fault::Malformed("the body: not a JSON object")),
+    }
+}
+
+impl Admin {
+    async fn does(&self, call: Call) -> Result<Value, Fault> {
+        match call {
+            Call::Reload => self.reload().await,
+            Call::Drain => {
+                self.house.notice(Level::Info, "drain_asked", "a drain was asked for by the admin socket".into());
+                self.drain.cancel();
+                Ok(json!({ "draining": self.house.sessions.len() }))
+            }
+            Call::Sessions => {
+                let (residents, total) = self.house.sessions.some(MOST_SESSIONS);
+                let sessions: Vec<Value> = residents.iter().map(|resident| told(resident)).collect();
+                Ok(json!({ "total": total, "sessions": sessions }))
+            }
+            Call::End(id) => {
+                let resident = self.house.sessions.find(id).ok_or(Fault::UnknownSession)?;
+                resident.control.end(Cause::Revoked);
+                Ok(json!({ "ended": id.to_string() }))
+            }
+        }
+    }
+
+    async fn reload(&self) -> Result<Value, Fault> {
+        let (who, came_of_it) = oneshot::channel();
+        self.reloads.send(who).await.map_err(|_| Fault::Ending)?;
+        let reloaded = came_of_it.await.map_err(|_| Fault::Ending)?;
+        let Reloaded { generation, judged, warnings } = reloaded.map_err(Fault::Configuration)?;
+        let Judged { sessions, ended } = judged;
+        let warnings: Vec<Value> = warnings.iter().map(diagnostic).collect();
+        Ok(json!({ "generation": generation, "judged": sessions, "ended": ended, "warnings": warnings }))
+    }
+}
+
+fn told(resident: &Resident) -> Value {
+    let standing = &resident.standing;
+    json!({
+        "id": resident.id.to_string(),
+        "client": standing.client().to_string(),
+        "subject": standing.subject(),
+        "policy": standing.policy().as_str(),
+        "generation": resident.generation(),
+        "path": standing.path(),
+        "server": resident.server,
+        "age_s": resident.since.elapsed().as_secs(),
+    })
+}
+
+fn diagnostic(one: &Diagnostic) -> Value {
+    let severity = match one.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    };
+    let file: PathBuf = one.place.path().into();
+    json!({
+        "severity": severity,
+        "code": one.code.as_str(),
+        "file": file.to_string_lossy(),
+        "line": one.place.line(),
+        "message": one.message,
+        "help": one.help,
+    })
+}
+
+impl Fault {
+    fn answer(&self) -> Answer {
+        let (status, code, message) = match self {
+            Self::NotFound => {
+                let paths = "there are /api/reload, /api/drain, /api/sessions and /api/sessions/ID";
+                (StatusCode::NOT_FOUND, "not_found", paths.to_owned())
+            }
+            Self::Method(wanted) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", format!("only {wanted}")),
+            Self::ContentType => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", "a body is application/json".to_owned())
+            }
+            Self::TooLarge => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("a body has at most {LONGEST_BODY} bytes"))
+            }
+            Self::Slow => (StatusCode::REQUEST_TIMEOUT, "slow", "the body did not come in time".to_owned()),
+            Self::Malformed(what) => (StatusCode::BAD_REQUEST, "malformed", (*what).to_owned()),
+            Self::UnknownSession => {
+                (StatusCode::NOT_FOUND, "unknown_session", "no session with this id lives here".to_owned())
+            }
+            Self::Configuration(_) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "configuration", "nothing was changed".to_owned())
+            }
+            Self::Ending => (StatusCode::SERVICE_UNAVAILABLE, "ending", "the gateway ends".to_owned()),
+        };
+        let mut value = json!({ "error": code, "message": message });
+        if let Self::Configuration(mistakes) = self {
+            value["diagnostics"] = mistakes.iter().map(diagnostic).collect();
+        }
+        let mut refusal = page(status, &value);
+        if let Self::Method(wanted) = self {
+            refusal.headers_mut().insert(ALLOW, HeaderValue::from_static(wanted));
+        }
+        refusal
+    }
+}
+
+fn page(status: StatusCode, value: &Value) -> Answer {
+    let mut response = Response::new(Full::new(Bytes::from(format!("{value}\n"))));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

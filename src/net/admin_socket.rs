@@ -1,0 +1,96 @@
+//! The unix socket of the admin listener: a file that only its owner may open, from its first moment.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::net::{UnixListener, UnixStream};
+
+/// Connections that wait in the kernel's queue.
+const BACKLOG: i32 = 16;
+
+/// A listening unix socket, whose file goes when it is dropped.
+#[derive(Debug)]
+pub struct AdminSocket {
+    listener: UnixListener,
+    path: PathBuf,
+    /// Device and inode: a file of somebody else at the same path is left alone.
+    file: (u64, u64),
+}
+
+impl AdminSocket {
+    /// Listens at `path`, with mode 0600. A socket that nobody serves any longer is replaced; one that somebody serves, and
+    /// anything that is no socket, is an error. A folder that is missing is made.
+    ///
+    /// # Errors
+    /// One line that names the path and what stands there, or what the system said.
+    pub fn bind(path: &Path) -> io::Result<Self> {
+        let told = |error: io::Error| io::Error::new(error.kind(), format!("admin socket {}: {error}", path.display()));
+        Self::listen(path).map_err(told)
+    }
+
+    fn listen(path: &Path) -> io::Result<Self> {
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        }
+        judge_what_stands(path)?;
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(format!(".{}", std::process::id()));
+        let beside = PathBuf::from(beside);
+        let _ = fs::remove_file(&beside);
+        // Nobody can connect before it listens, and it listens only once nobody else may.
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.bind(&SockAddr::unix(&beside)?)?;
+        let placed = fs::set_permissions(&beside, Permissions::from_mode(0o600))
+            .and_then(|()| socket.listen(BACKLOG))
+            .and_then(|()| fs::rename(&beside, path));
+        if let Err(error) = placed {
+            let _ = fs::remove_file(&beside);
+            return Err(error);
+        }
+        socket.set_nonblocking(true)?;
+        let metadata = fs::symlink_metadata(path)?;
+        let listener = UnixListener::from_std(socket.into())?;
+        Ok(Self { listener, path: path.to_owned(), file: (metadata.dev(), metadata.ino()) })
+    }
+
+    /// The next who calls.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn accept(&self) -> io::Result<UnixStream> {
+        self.listener.accept().await.map(|(stream, _)| stream)
+    }
+}
+
+/// Nothing, or a socket behind which nobody listens, may be replaced.
+fn judge_what_stands(path: &Path) -> io::Result<()> {
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if !metadata.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something else than a socket stands there"));
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // A full queue must not hold the start.
+    socket.set_nonblocking(true)?;
+    match socket.connect(&SockAddr::unix(path)?) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
+        Ok(()) | Err(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another gateway serves it")),
+    }
+}
+
+impl Drop for AdminSocket {
+    fn drop(&mut self) {
+        let ours = fs::symlink_metadata(&self.path).is_ok_and(|now| (now.dev(), now.ino()) == self.file);
+        if ours {
+            // Where it cannot be removed, the next start replaces it.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}

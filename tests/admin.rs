@@ -1,0 +1,180 @@
+//! The admin socket: who may open it, what it does, and that a wrong call changes nothing.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where its premise is broken")]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+
+use serde_json::{Value, json};
+use support::house::ORIGIN;
+use support::process::ran;
+use support::{Answer, Cases, House, Plan, cases, within};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use wsgate::gateway::{Gateway, StartError};
+use wsgate::session::Cause;
+
+const SOCKET: &str = "state/admin.sock";
+
+fn plan() -> Plan {
+    Plan::plain().gateway("admin = { socket = \"state/admin.sock\" }")
+}
+
+/// What the socket answers to these bytes.
+async fn exchange(house: &House, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = UnixStream::connect(house.folder.path().join(SOCKET)).await.unwrap();
+    // A call that is refused early may not be read to its end.
+    let _ = stream.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let _ = within("an answer", stream.read_to_end(&mut answer)).await;
+    answer
+}
+
+/// The status of a call, and its JSON.
+async fn call(house: &House, method: &str, path: &str, fields: &str, body: &str) -> (u16, Value) {
+    let request =
+        format!("{method} {path} HTTP/1.1\r\nHost: admin\r\n{fields}Content-Length: {}\r\n\r\n{body}", body.len());
+    let answer = Answer::read(&exchange(house, request.as_bytes()).await);
+    assert_eq!(answer.one("content-type"), Some("application/json"));
+    (answer.status, serde_json::from_slice(&answer.body).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_call_is_told_so_and_changes_nothing() {
+    let house = plan().build().await;
+    let mut session = house.session().await;
+    let long = format!("{{\"x\":\"{}\"}}", "x".repeat(65 << 10));
+    let json = "Content-Type: application/json\r\n";
+    let nobody = "/api/sessions/00000000000000000000000000000000";
+    #[rustfmt::skip]
+    let wrong = [
+        ("no such path", "GET", "/", "", "", 404, "not_found"),
+        ("a path of the health listener", "GET", "/metrics", "", "", 404, "not_found"),
+        ("a reload that is read", "GET", "/api/reload", "", "", 405, "method_not_allowed"),
+        ("a drain that is read", "GET", "/api/drain", "", "", 405, "method_not_allowed"),
+        ("sessions that are written", "POST", "/api/sessions", "", "", 405, "method_not_allowed"),
+        ("a session that is read", "GET", nobody, "", "", 405, "method_not_allowed"),
+        ("a body without its type", "POST", "/api/drain", "", "{}", 415, "content_type"),
+        ("a form", "POST", "/api/drain", "Content-Type: application/x-www-form-urlencoded\r\n", "a=b", 415, "content_type"),
+        ("a body that is no JSON", "POST", "/api/drain", json, "{", 400, "malformed"),
+        ("a body that is no object", "POST", "/api/drain", json, "[]", 400, "malformed"),
+        ("a body that asks for more", "POST", "/api/drain", json, "{\"now\":true}", 400, "malformed"),
+        ("a body that is too long", "POST", "/api/drain", json, long.as_str(), 413, "too_large"),
+        ("an id that is none", "DELETE", "/api/sessions/..", "", "", 400, "malformed"),
+        ("a session that is not here", "DELETE", nobody, "", "", 404, "unknown_session"),
+    ];
+    let mut cases = Cases::of("wrong calls");
+    for (name, method, path, fields, body, status, code) in wrong {
+        let (got, told) = call(&house, method, path, fields, body).await;
+        assert_eq!((got, &told["error"]), (status, &json!(code)), "{name}: {told}");
+        assert!(told["message"].as_str().is_some_and(|message| !message.is_empty()), "{name}: {told}");
+        cases.held("OP11", name);
+    }
+    cases.all(wrong.len());
+    session.echoes("nothing happened").await;
+    let (status, told) = call(&house, "GET", "/api/sessions", json, "{}").await;
+    assert_eq!((status, &told["total"]), (200, &json!(1)), "the twin");
+    assert!(exchange(&house, b"\x16\x03\x01\x00\x00").await.starts_with(b"HTTP/1.1 400 "), "no HTTP");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_listed_and_ended() {
+    let house = plan().build().await;
+    let (mut session, mut other) = (house.session().await, house.session().await);
+    let (_, told) = call(&house, "GET", "/api/sessions", "", "").await;
+    let list = told["sessions"].as_array().unwrap();
+    assert_eq!((list.len(), &told["total"]), (2, &json!(2)));
+    for one in list {
+        let facts = ["client", "policy", "generation", "path"].map(|name| one[name].clone());
+        assert_eq!(facts, [json!("127.0.0.1"), json!("chat"), json!(1), json!("/chat")]);
+        assert!(one["subject"].as_str().is_some_and(|subject| subject.starts_with("login/")), "{one}");
+        assert_eq!(one["server"], json!(format!("ws://{}", house.backend.address)));
+    }
+    let token = house.signer.token();
+    assert!(!told.to_string().contains(&token[..20]), "OP10: no token is listed");
+    let mark = house.record.mark();
+    let id = list[0]["id"].as_str().unwrap();
+    let (status, told) = call(&house, "DELETE", &format!("/api/sessions/{id}"), "", "").await;
+    assert_eq!((status, told), (200, json!({ "ended": id })));
+    let closure = house.record.closed(mark).await;
+    assert_eq!((closure.who.id.to_string().as_str(), closure.cause), (id, Cause::Revoked));
+    let (first, second) = (session.frame(), other.frame());
+    let ended = tokio::select! { frame = first => frame, frame = second => frame };
+    assert_eq!(ended.unwrap().close_code(), Some(4403));
+    drop((session, other));
+    house.is_at_rest().await;
+    cases::held("OP11", "a session is seen and ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_reload_list_and_drain() {
+    let house = plan().build().await;
+    let folder = house.folder.path();
+    let mut session = house.session().await;
+    let mut cases = Cases::of("commands");
+    ran(folder, &["sessions"], "").await.ended(0).told(&[" chat login/", "1 of 1 sessions"]);
+    ran(folder, &["sessions", "--end", &"0".repeat(32)], "").await.ended(1).complained(&["unknown_session"]);
+    cases.held("OP11", "sessions");
+    house.rewrite("policies/chat.toml", "[origin]\nallow = [\"*\"]");
+    let refused = ran(folder, &["reload"], "").await;
+    refused.ended(78).complained(&["nothing was changed", "error[danger] ", "policies/chat.toml:"]);
+    cases.held("OP04", "a reload that is refused");
+    house.rewrite("policies/chat.toml", &format!("[origin]\nallow = [\"{ORIGIN}\", \"https://other.test\"]"));
+    ran(folder, &["reload"], "").await.ended(0).told(&["policy version 2; 1 sessions judged again, 0 ended"]);
+    cases.held("OP05", "a reload");
+    let socket = folder.join(SOCKET);
+    ran(folder, &["drain", "--socket", socket.to_str().unwrap()], "").await.ended(0).told(&["draining 1 sessions"]);
+    within("the drain is asked for", house.gateway.drain_asked()).await;
+    session.echoes("until whoever runs it drains").await;
+    drop(session);
+    let House { gateway, folder, .. } = house;
+    within("the drain", gateway.drain()).await;
+    assert!(!folder.path().join(SOCKET).exists(), "its socket goes with it");
+    let gone = ran(folder.path(), &["reload"], "").await;
+    gone.ended(2).complained(&["does the gateway run?"]);
+    cases.held("OP01", "a drain");
+    cases.all(4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_socket_is_the_owners_alone() {
+    let house = plan().build().await;
+    let path = house.folder.path().join(SOCKET);
+    let metadata = fs::metadata(&path).unwrap();
+    assert!(metadata.file_type().is_socket());
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing is left beside it");
+    cases::held("OP11", "the mode of the socket");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stale_socket_is_replaced_and_anything_else_is_not() {
+    let start = async |prepare: &dyn Fn(&std::path::Path) -> Option<UnixListener>| {
+        let written = plan().written("127.0.0.1:9".parse().unwrap());
+        let path = written.folder.path().join(SOCKET);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let kept = prepare(&path);
+        let observer = std::sync::Arc::new(support::observer::Record::before(None));
+        let started = Gateway::start(written.load().unwrap(), observer).await;
+        let stands = fs::symlink_metadata(&path).unwrap().file_type().is_socket();
+        drop(kept);
+        (started, stands)
+    };
+    let (started, _) = start(&|path| {
+        drop(UnixListener::bind(path).unwrap());
+        None
+    })
+    .await;
+    started.expect("a socket that nobody serves is replaced");
+    let (started, stands) = start(&|path| Some(UnixListener::bind(path).unwrap())).await;
+    let Err(StartError::Unusable(said)) = started else { panic!("a socket that somebody serves") };
+    assert!(stands && said.contains("another gateway serves it"), "{said}");
+    let (started, stands) = start(&|path| fs::write(path, "precious").map(|()| None).unwrap()).await;
+    let Err(StartError::Unusable(said)) = started else { panic!("a file that is no socket") };
+    assert!(!stands && said.contains("something else than a socket"), "{said}");
+    cases::held("OP03", "sockets that stand there already");
+}

@@ -1,0 +1,345 @@
+//! A reload: read whole or not at all, one version for each decision, and live sessions judged again.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where its premise is broken")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use support::backend::{SWITCHING, Seen};
+use support::frames::{BINARY, CLOSE, FIN, masked};
+use support::house::ORIGIN;
+use support::tokens::{Signer, digest};
+use support::{Cases, House, Plan, Request, Step, Wire, cases, within};
+use wsgate::event::{Event, Opened, Refused};
+use wsgate::policy::Reason;
+use wsgate::session::Cause;
+
+const POLICY: &str = "policies/chat.toml";
+const OTHER_ORIGIN: &str = "https://other.test";
+
+/// A house with a second policy beside the first, for `/other`.
+fn with_another() -> Plan {
+    Plan::plain().second_policy("other", "[route]\npaths = [\"/other\"]")
+}
+
+fn to_the_other(house: &House) -> Request {
+    house.request_with(|request| request.target("/other"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_policy_no_longer_allows_ends_and_the_rest_is_not_touched() {
+    #[rustfmt::skip]
+    let changes = [
+        ("another origin", "[origin]\nallow = [\"https://other.test\"]", "origin_not_allowed"),
+        ("another audience", "[[auth]]\nby = \"jwt\"\nissuer = \"login\"\nfrom = [\"authorization\"]\naudience = [\"mail\"]", "token_audience"),
+        ("another carrier", "[[auth]]\nby = \"jwt\"\nissuer = \"login\"\nfrom = [\"query:t\"]\naudience = [\"chat\"]", "credential_missing"),
+        ("another host", "[route]\nhosts = [\"localhost\"]", "path_not_served"),
+        ("another path", "[route]\npaths = [\"/talk\"]", "path_not_served"),
+        ("another network", "[limits]\ndeny = [\"127.0.0.0/8\"]", "network_not_allowed"),
+    ];
+    let mut cases = Cases::of("rights taken away");
+    for (name, change, code) in changes {
+        let house = with_another().build().await;
+        let (mut kept, _) = house.session_of(&to_the_other(&house)).await;
+        let mark = house.record.mark();
+        let mut lost = house.session().await;
+        house.rewrite(POLICY, change);
+        let reloaded = house.reloads().await;
+        assert_eq!((reloaded.generation, reloaded.judged.sessions), (2, 1), "{name}");
+        assert_eq!(reloaded.judged.ended, BTreeMap::from([(code, 1)]), "{name}");
+        lost.is_closed_with(4403).await;
+        let closure = house.record.closed(mark).await;
+        assert_eq!((closure.cause, closure.who.generation), (Cause::Revoked, 2), "{name}");
+        kept.echoes("nobody asked for this one").await;
+        kept.closes(1000).await;
+        drop((kept, lost));
+        house.is_at_rest().await;
+        let mark = house.record.mark();
+        let mut wire = house.wire().await;
+        wire.send(&house.request().bytes()).await;
+        wire.rest().await;
+        let refused = house.record.refused(mark).await;
+        assert_eq!((refused.reason.code(), refused.who.generation), (code, 2), "{name}: a handshake");
+        cases.held("OP06", name);
+    }
+    cases.all(changes.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_stay_is_held_to_the_rules_as_they_are() {
+    let house = with_another().build().await;
+    let mut cases = Cases::of("rules of live sessions");
+    let mark = house.record.mark();
+    let (mut session, mut other) = (house.session().await, house.session_of(&to_the_other(&house)).await.0);
+    house.rewrite(POLICY, "[session]\nfrom_client = { message_size = \"100B\" }\nclose = { idle = 4999 }");
+    let reloaded = house.reloads().await;
+    assert_eq!((reloaded.judged.sessions, reloaded.judged.ended.len()), (1, 0));
+    session.echoes("short").await;
+    let long = masked(FIN | BINARY, &[7; 101]);
+    session.send(&long).await;
+    session.is_closed_with(1009).await;
+    assert_eq!(house.record.closed(mark).await.cause, Cause::MessageTooBig);
+    cases.held("OP06", "a message that is too long by the new rules");
+    other.send(&long).await;
+    assert_eq!(other.frame().await.expect("its echo").payload.len(), 101);
+    cases.held("OP06", "the same message where nothing changed");
+    let mark = house.record.mark();
+    let mut idle = house.session().await;
+    house.rewrite(POLICY, "[session]\nidle_timeout = \"1ms\"");
+    house.reloads().await;
+    idle.is_closed_with(4999).await;
+    assert_eq!(house.record.closed(mark).await.cause, Cause::IdleTimeout);
+    cases.held("OP06", "a session that was silent for too long already");
+    drop((session, other, idle));
+    house.is_at_rest().await;
+    cases.all(3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lowered_cap_binds_newcomers_and_permits_return_to_where_they_came_from() {
+    let house = Plan::plain().policy("[limits]\nconnections = 2").build().await;
+    let (mut first, mut second) = (house.session().await, house.session().await);
+    house.rewrite(POLICY, "[limits]\nconnections = 1");
+    assert_eq!(house.reloads().await.judged.ended.len(), 0);
+    first.echoes("still here").await;
+    second.echoes("so am I").await;
+    for leaves in [first, second] {
+        let mark = house.record.mark();
+        let mut wire = house.wire().await;
+        wire.send(&house.request().bytes()).await;
+        assert_eq!(wire.answer_head().await.status, 503);
+        assert_eq!(house.record.refused(mark).await.reason, Reason::RouteSessions);
+        drop(wire);
+        let mark = house.record.mark();
+        drop(leaves);
+        house.record.closed(mark).await;
+    }
+    house.is_at_rest().await;
+    let only = house.session().await;
+    house.rewrite(POLICY, "[limits]\nconnections = 2");
+    house.reloads().await;
+    let twin = house.session().await;
+    drop((only, twin));
+    house.is_at_rest().await;
+    cases::held("OP06", "a cap that was lowered, and raised again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_configuration_changes_nothing_and_says_why() {
+    let house = House::plain().await;
+    let gateway = "gateway.toml";
+    #[rustfmt::skip]
+    let bad = [
+        ("a policy that is not TOML", POLICY, "this is not TOML", "syntax"),
+        ("a key that is not known", POLICY, "[origin]\nallowed = []", "unknown_key"),
+        ("a policy without an origin", POLICY, "[origin]\nallow = [\"*\"]", "danger"),
+        ("a policy that names no issuer", POLICY, "[[auth]]\nby = \"jwt\"\nissuer = \"nobody\"\nfrom = [\"query:t\"]\naudience = [\"a\"]", "unknown_name"),
+        ("an address", gateway, "[[listener]]\naddress = \"127.0.0.1:1\"\ncertificates = [{ chain = \"certs/server.pem\", key = { file = \"certs/server.key\" } }]", "`listener[0].address` cannot change"),
+        ("a listener", gateway, "[[listener]]\naddress = \"127.0.0.1:0\"\n[[listener]]\naddress = \"127.0.0.1:1\"\n", "`listener[1].address` cannot change"),
+        ("the oldest TLS", gateway, "[[listener]]\ntls_min = \"1.3\"\naddress = \"127.0.0.1:0\"\ncertificates = [{ chain = \"certs/server.pem\", key = { file = \"certs/server.key\" } }]", "`listener[0].tls_min` cannot change"),
+        ("the health address", gateway, "health = { address = \"127.0.0.1:1\" }", "`health.address` cannot change"),
+        ("threads", gateway, "threads = 3", "`threads` cannot change"),
+        ("the drain time", gateway, "drain = \"3s\"", "`drain` cannot change"),
+        ("a capacity", gateway, "[capacity]\nsessions = 5", "`capacity.sessions` cannot change"),
+        ("the bound of an address", gateway, "[address]\ndeny = [\"192.0.2.0/24\"]", "`address.deny` cannot change"),
+    ];
+    let mut cases = Cases::of("reloads that are refused");
+    let folder = house.folder.path();
+    for (name, path, change, said) in bad {
+        let good = fs::read(folder.join(path)).unwrap();
+        if change.contains('=') {
+            house.rewrite(path, change);
+        } else {
+            fs::write(folder.join(path), change).unwrap();
+        }
+        let policy = fs::read(folder.join(POLICY)).unwrap();
+        if path == gateway {
+            // What is good about it is not used either.
+            house.rewrite(POLICY, "[origin]\nallow = [\"https://other.test\"]");
+        }
+        let refused = house.refuses_to_reload().await;
+        assert!(refused.contains(said), "{name}: {refused}");
+        fs::write(folder.join(POLICY), policy).unwrap();
+        fs::write(folder.join(path), good).unwrap();
+        house.admits(&house.request()).await;
+        cases.held("OP04", name);
+    }
+    cases.all(bad.len());
+    let mark = house.record.mark();
+    let reloaded = house.reloads().await;
+    assert_eq!((reloaded.generation, reloaded.judged.sessions), (2, 0), "the twin");
+    assert_eq!(house.record.notice(mark, "reloaded").await.text, "policy version 2; 0 sessions judged again, 0 ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_is_added_serves_and_one_that_is_removed_does_not() {
+    let house = with_another().build().await;
+    let folder = house.folder.path().join("policies");
+    let mark = house.record.mark();
+    let mut session = house.session_of(&to_the_other(&house)).await.0;
+    fs::rename(folder.join("other.toml"), folder.join("other.off")).unwrap();
+    assert_eq!(house.reloads().await.judged.ended, BTreeMap::from([("path_not_served", 1)]));
+    session.is_closed_with(4403).await;
+    drop(session);
+    house.closure(mark).await;
+    house.refuses(&to_the_other(&house), Reason::PathNotServed).await;
+    fs::rename(folder.join("other.off"), folder.join("renamed.toml")).unwrap();
+    house.reloads().await;
+    house.admits(&to_the_other(&house)).await;
+    cases::held("OP06", "a policy that is gone, and comes back under another name");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_and_tokens_that_are_taken_away_end_what_they_opened() {
+    let word = "0123456789abcdef0123";
+    let line = |word: &str, name: &str| format!("{} {name} use_until=9000-01-01T00:00:00Z\n", digest(word));
+    let tokens = [line(word, "kiosk"), line("another-word-of-some-length", "panel")].concat();
+    let way = "[[auth]]\nby = \"token\"\ntokens = \"chat.tokens\"\nfrom = [\"query:token\"]";
+    let plan = with_another().policy(way).file("policies/chat.tokens", &tokens);
+    let house = plan.build().await;
+    let by_token = |word: &str| {
+        house.request_with(|request| {
+            request.remove("Authorization");
+            request.target(format!("/chat?token={word}"));
+        })
+    };
+    let mut cases = Cases::of("keys of live sessions");
+    let (mut kiosk, _) = house.session_of(&by_token(word)).await;
+    let (mut panel, _) = house.session_of(&by_token("another-word-of-some-length")).await;
+    let (mut signed, _) = house.session_of(&to_the_other(&house)).await;
+    let mark = house.record.mark();
+    fs::write(house.folder.path().join("policies/chat.tokens"), line("another-word-of-some-length", "panel")).unwrap();
+    let notice = house.record.notice(mark, "keys_replaced").await;
+    assert!(notice.text.ends_with("2 sessions judged again, 1 ended: token_unknown 1"), "{}", notice.text);
+    kiosk.is_closed_with(4403).await;
+    panel.echoes("my line is still there").await;
+    signed.echoes("nor did I come by a line").await;
+    cases.held("OP06", "a line of a token file that was taken out");
+    let mark = house.record.mark();
+    fs::write(house.folder.path().join("certs/login.pem"), Signer::es256().public_pem()).unwrap();
+    let notice = house.record.notice(mark, "keys_replaced").await;
+    assert!(notice.text.ends_with("1 sessions judged again, 1 ended: token_signature 1"), "{}", notice.text);
+    signed.is_closed_with(4403).await;
+    panel.echoes("I have no key").await;
+    cases.held("OP06", "a key that was taken out");
+    drop((kiosk, panel, signed));
+    house.is_at_rest().await;
+    cases.all(2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_under_way_is_judged_by_the_policy_as_it_is() {
+    type Expected = Result<(), (u16, Reason)>;
+    let script = vec![Step::Head, Step::Gate, Step::Send(SWITCHING.into()), Step::Echo];
+    let changes: [(&str, &str, Expected); 5] = [
+        (
+            "an origin that is taken out",
+            "[origin]\nallow = [\"https://other.test\"]",
+            Err((403, Reason::OriginNotAllowed)),
+        ),
+        ("a path that is taken out", "[route]\npaths = [\"/talk\"]", Err((404, Reason::PathNotServed))),
+        ("an address that is taken out", "[limits]\ndeny = [\"127.0.0.1/32\"]", Err((403, Reason::NetworkNotAllowed))),
+        ("a shorter message", "[session]\nfrom_client = { message_size = \"100B\" }", Ok(())),
+        ("nothing", "", Ok(())),
+    ];
+    let mut cases = Cases::of("handshakes under way");
+    for (name, change, expected) in &changes {
+        let house = Plan::plain().script(script.clone()).build().await;
+        let mark = house.record.mark();
+        let mut wire = house.wire().await;
+        wire.send(&house.request().bytes()).await;
+        let asked = |seen: &[Seen]| seen.last().is_some_and(|last| !last.head.is_empty());
+        house.backend.wait("the handshake is at the backend", asked).await;
+        house.rewrite(POLICY, change);
+        house.reloads().await;
+        house.backend.release();
+        match expected {
+            Err((status, reason)) => {
+                assert_eq!(wire.answer_head().await.status, *status, "{name}");
+                let refused = house.record.refused(mark).await;
+                assert_eq!((refused.reason, refused.who.generation), (*reason, 2), "{name}");
+            }
+            Ok(()) => {
+                assert_eq!(wire.answer_head().await.status, 101, "{name}");
+                assert_eq!(house.record.opened(mark).await.who.generation, 2, "{name}");
+                wire.send(&masked(FIN | BINARY, &[7; 101])).await;
+                let answer = wire.frame().await.expect("a frame");
+                let expected = if change.is_empty() { BINARY } else { CLOSE };
+                assert_eq!(answer.opcode(), expected, "{name}");
+            }
+        }
+        drop(wire);
+        house.is_at_rest().await;
+        cases.held("OP05", name);
+    }
+    cases.all(changes.len());
+}
+
+/// Which origin a policy version lists.
+fn listed_in(generation: u64) -> &'static str {
+    if generation % 2 == 1 { ORIGIN } else { OTHER_ORIGIN }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_decision_is_of_exactly_one_version() {
+    const RELOADS: u64 = 100;
+    const CLIENTS: usize = 16;
+    let house = Arc::new(Plan::plain().without_tls().build().await);
+    let going = Arc::new(AtomicUsize::new(1));
+    let mut clients = tokio::task::JoinSet::new();
+    for number in 0..CLIENTS {
+        let (house, going) = (Arc::clone(&house), Arc::clone(&going));
+        let origin = if number % 2 == 0 { ORIGIN } else { OTHER_ORIGIN };
+        let request = house.request_with(|request| request.set("Origin", origin)).bytes();
+        clients.spawn(async move {
+            let mut answered = 0;
+            while going.load(Ordering::Relaxed) == 1 {
+                let mut wire = Wire::over(house.tcp().await);
+                wire.send(&request).await;
+                assert!([101, 403].contains(&wire.answer_head().await.status));
+                answered += 1;
+            }
+            answered
+        });
+    }
+    for reload in 1..=RELOADS {
+        house.rewrite(POLICY, &format!("[origin]\nallow = [\"{}\"]", listed_in(reload + 1)));
+        assert_eq!(house.reloads().await.generation, reload + 1);
+    }
+    going.store(0, Ordering::Relaxed);
+    let mut answered = 0;
+    while let Some(client) = within("a client", clients.join_next()).await {
+        answered += client.unwrap();
+    }
+    house.is_at_rest().await;
+    let told = house.record.since(0);
+    let (mut opened, mut refused, mut closed, mut revoked) = (0_usize, 0_usize, 0_usize, 0_usize);
+    for event in &told {
+        match event {
+            Event::Opened(Opened { who, origin, .. }) => {
+                assert_eq!(origin.as_deref(), Some(listed_in(who.generation)), "{event:?}");
+                opened += 1;
+            }
+            Event::Refused(Refused { who, origin, reason, .. }) => {
+                assert_eq!(*reason, Reason::OriginNotAllowed, "{event:?}");
+                assert_ne!(origin.as_deref(), Some(listed_in(who.generation)), "{event:?}");
+                refused += 1;
+            }
+            Event::Closed(closure) => {
+                closed += 1;
+                revoked += usize::from(closure.cause == Cause::Revoked);
+            }
+            Event::Notice(_) => {}
+        }
+    }
+    assert_eq!((opened + refused, closed), (answered, opened), "none is lost, and none told twice");
+    println!(
+        "{answered} handshakes: {opened} opened, of which {revoked} were judged again and ended, {refused} refused"
+    );
+    assert!(opened > 100 && refused > 100, "{opened} {refused}");
+    cases::held("OP05", "a hundred reloads");
+}
