@@ -71,10 +71,10 @@ impl Silent {
     }
 
     /// Of many addresses it is judged by what others felt of it, once it has come to something.
-    fn of_many(self) -> Verdict {
-        let Self { wanted, tried, made, live } = self;
-        let told = format!("of {wanted} silent connections {tried} were tried, {made} taken and {live} held");
-        if made == 0 || tried < wanted / 2 { Verdict::undecided(told) } else { Verdict::held(told) }
+    fn of_many(self, meant: usize) -> Verdict {
+        let Self { tried, made, live, .. } = self;
+        let told = format!("of {meant} silent connections {tried} were tried, {made} taken and {live} held");
+        if made == 0 || tried < meant / 2 { Verdict::undecided(told) } else { Verdict::held(told) }
     }
 }
 
@@ -87,7 +87,7 @@ pub(super) async fn one_address(ground: &Ground) -> Attacked {
 /// Silent connections of many addresses.
 pub(super) async fn many_addresses(ground: &Ground) -> Attacked {
     let silent = silent(ground, true).await;
-    Attacked { verdict: silent.of_many(), connections: silent.wanted }
+    Attacked { verdict: silent.of_many(ground.bounds.flooding), connections: silent.wanted }
 }
 
 /// Opens silent connections and keeps them for the length of a flood.
@@ -223,19 +223,18 @@ pub(super) async fn over_cap(ground: &Ground, requests: &Requests, cap: usize, i
     for wire in &mut sessions {
         live += usize::from(wire.ended(Duration::ZERO).await.is_none());
     }
-    Attacked { verdict: capped(wanted, live, cap), connections: wanted }
+    // The control session and a newcomer may be of the same address or subject.
+    let bystanders = if ground.is_apart() && !is_spread { 0 } else { 2 };
+    Attacked { verdict: capped(wanted, live, cap, bystanders), connections: wanted }
 }
 
-/// The control session and a newcomer, who may be of the same address or subject.
-const BYSTANDERS: usize = 2;
-
 /// Whether a cap was kept, and was what kept the others out.
-fn capped(wanted: usize, live: usize, cap: usize) -> Verdict {
+fn capped(wanted: usize, live: usize, cap: usize, bystanders: usize) -> Verdict {
     let told = format!("of {wanted} sessions opened at once {live} lived; the policy allows {cap}");
     match live {
         _ if live > cap => Verdict::fell(told),
         0 => Verdict::undecided(told),
-        _ if live + BYSTANDERS < cap => Verdict::undecided(format!("{told}, so something else kept them out")),
+        _ if live + bystanders < cap => Verdict::undecided(format!("{told}, so something else kept them out")),
         _ => Verdict::held(told),
     }
 }
@@ -321,7 +320,7 @@ mod tests {
             (silent(600, 0, 0), Outcome::Undecided, Outcome::Undecided),
         ];
         for (silent, one, many) in cases {
-            assert_eq!((silent.of_one(512).outcome, silent.of_many().outcome), (one, many), "{silent:?}");
+            assert_eq!((silent.of_one(512).outcome, silent.of_many(600).outcome), (one, many), "{silent:?}");
         }
         assert_eq!(cases.len(), 7);
     }
@@ -336,9 +335,10 @@ mod tests {
             (0, Outcome::Undecided),
         ];
         for (live, outcome) in cases {
-            assert_eq!(capped(25, live, 20).outcome, outcome, "{live}");
+            assert_eq!(capped(25, live, 20, 2).outcome, outcome, "{live}");
         }
-        assert_eq!((capped(5, 1, 1).outcome, capped(5, 0, 1).outcome), (Outcome::Held, Outcome::Undecided));
+        assert_eq!((capped(5, 1, 1, 2).outcome, capped(5, 0, 1, 2).outcome), (Outcome::Held, Outcome::Undecided));
+        assert_eq!((capped(25, 20, 20, 0).outcome, capped(25, 19, 20, 0).outcome), (Outcome::Held, Outcome::Undecided));
     }
 
     #[test]

@@ -22,6 +22,9 @@ const PIECES: [(&str, Option<usize>, usize); 3] = [
     ("in both", Some(128), 40),
 ];
 
+/// How often a session is tried to be resumed: machines behind one name may not know each other's tickets.
+const RESUMPTIONS: u32 = 3;
+
 /// How many key updates are asked for.
 const KEY_UPDATES: u32 = 1000;
 
@@ -75,18 +78,25 @@ pub(super) async fn early_data(exam: &mut Exam) -> Judged {
     let mut terms = vouched(exam)?;
     terms.enable_early_data = true;
     let terms = Arc::new(terms);
-    let first = session(exam, &terms).await?;
-    if first.tls.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
-        return Ok(Verdict::new(Outcome::NotApplicable, "TLS 1.3 is not spoken, and nothing else has early data"));
+    let mut resumed = None;
+    for _ in 0..RESUMPTIONS {
+        let first = session(exam, &terms).await?;
+        if first.tls.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+            return Ok(Verdict::new(Outcome::NotApplicable, "TLS 1.3 is not spoken, and nothing else has early data"));
+        }
+        left(first).await;
+        let request = exam.good().bytes();
+        let opened = Client::open(&exam.target, &terms, &exam.target.name, usize::MAX, &request).await;
+        let client = opened.map_err(|no| Verdict::undecided(no.told()))?;
+        if client.tls.handshake_kind() == Some(HandshakeKind::Resumed) {
+            resumed = Some((client, request));
+            break;
+        }
     }
-    left(first).await;
-    let request = exam.good().bytes();
-    let opened = Client::open(&exam.target, &terms, &exam.target.name, usize::MAX, &request).await;
-    let mut client = opened.map_err(|no| Verdict::undecided(no.told()))?;
-    if client.tls.handshake_kind() != Some(HandshakeKind::Resumed) {
+    let Some((mut client, request)) = resumed else {
         let why = "no session is resumed, and only a resumed one has early data";
         return Ok(Verdict::new(Outcome::NotApplicable, why));
-    }
+    };
     if !client.tls.is_early_data_accepted() {
         return Ok(Verdict::held("a resumed session without early data"));
     }
@@ -118,13 +128,21 @@ pub(super) async fn resumption(exam: &mut Exam) -> Judged {
         let why = "what must be refused comes in on any connection: there is nothing to skip";
         return Ok(Verdict::new(Outcome::NotApplicable, why));
     }
-    let terms = Arc::new(vouched(exam)?);
-    left(session(exam, &terms).await?).await;
-    let (client, answer) = asked(exam, &terms, &request).await?;
-    let verdict = if client.tls.handshake_kind() != Some(HandshakeKind::Resumed) {
-        Verdict::new(Outcome::NotApplicable, "no session is resumed")
-    } else if answer.is_switching() {
-        Verdict::fell("a session is resumed, and what must be refused comes in")
+    let mut resumed = None;
+    for _ in 0..RESUMPTIONS {
+        let terms = Arc::new(vouched(exam)?);
+        left(session(exam, &terms).await?).await;
+        let (client, answer) = asked(exam, &terms, &request).await?;
+        if answer.is_switching() || client.tls.handshake_kind() == Some(HandshakeKind::Resumed) {
+            resumed = Some(answer);
+            break;
+        }
+    }
+    let Some(answer) = resumed else {
+        return Ok(Verdict::new(Outcome::NotApplicable, "no session is resumed"));
+    };
+    let verdict = if answer.is_switching() {
+        Verdict::fell("where a session is resumed what must be refused comes in")
     } else if answer.is_refusal() && !answer.is_busy() {
         Verdict::held(format!("a session is resumed, and what must be refused is: {}", answer.status))
     } else {

@@ -103,6 +103,7 @@ async fn exchange(gate: &Gate, client: &mut Client, request: &[u8]) -> Result<(B
     stream.write_all(request).await.map_err(|_| Reason::BackendClosed)?;
     let mut scanner = HeadScanner::new(gate.admission.limits);
     let mut answer = Vec::new();
+    let mut is_gone = false;
     loop {
         if let Some(end) = scanner.scan(&answer).map_err(|_| Reason::BackendHandshakeInvalid)? {
             let glued = answer.split_off(end);
@@ -115,7 +116,8 @@ async fn exchange(gate: &Gate, client: &mut Client, request: &[u8]) -> Result<(B
                 }
                 return Err(Reason::BackendClosed.into());
             },
-            read = client.stream.read_buf(&mut client.kept) => match read {
+            read = client.stream.read_buf(&mut client.kept), if !is_gone => match read {
+                Ok(0) if gate.has(Fault::ClientEndIgnored) => is_gone = true,
                 Ok(1..) if gate.has(Fault::EarlyBytesForwarded) => {
                     let early = std::mem::take(&mut client.kept);
                     stream.write_all(&early).await.map_err(|_| Reason::BackendClosed)?;

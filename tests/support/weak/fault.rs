@@ -222,6 +222,16 @@ faults! {
         ];
     /// A body is waited for that somebody announces who asks for no upgrade.
     BodyAwaited: Handshake ["H103 a body that never comes"];
+    /// Fields that announce a body are not looked at; bytes behind a head are refused all the same.
+    BodyFieldsUnchecked:
+        Handshake [
+            "SM07 a body by Content-Length",
+            "SM08 a body by Transfer-Encoding",
+            "SM09 both at once",
+            "SM10 odd spellings of a coding",
+            "SM11 lengths that are none",
+            "SM11 two lengths",
+        ];
     /// Expect is not looked at.
     ExpectIgnored: Handshake ["SM14 an expectation"];
     /// A line may end in LF alone.
@@ -239,8 +249,6 @@ faults! {
         Cswsh ["OR15 letters that look alike", "OR20 control bytes"];
     /// Fields whose names are no tokens are skipped.
     OddNamesSkipped: Handshake ["SM12 names that are no tokens", "SM12 white space before a colon"];
-    /// A client that ends within a head is kept, with its place.
-    EndedClientKept: Handshake ["H108 a client that ends behind its head"];
     /// A head must come in one read.
     HeadInOneRead: Handshake ["H105 a head byte by byte"];
     /// To read an offer takes time that grows with the square of its length.
@@ -249,10 +257,6 @@ faults! {
     SpaceBeforeColon: Handshake ["SM12 white space before a colon"];
     /// A target may name scheme and host.
     AbsoluteTarget: Handshake ["HS17 a target that names another authority"];
-    /// A target that only a proxy is asked for is taken for the path that is served.
-    ProxyTarget: Handshake ["HS17 a target for a proxy"];
-    /// A path is cut off before a code that is none.
-    BadCodeCut: Handshake ["HS18 codes that are none"];
     /// The path is decoded before it is routed.
     PathDecoded: Handshake ["HS18 dots and slashes in code", "HS18 letters in code"];
     /// Dot segments and empty segments are taken out of the path before it is routed.
@@ -270,6 +274,22 @@ faults! {
     FieldsUncounted: Handshake ["H104 a thousand fields"];
     /// A head may have any number of bytes and fields.
     HeadUnbounded: Handshake ["H104 a field of 60 KB", "H104 a target of 60 KB", "H104 a thousand fields"];
+    /// A head beyond its bound is refused where it ends.
+    LongHeadAwaited: Dos ["H104 heads that do not end"];
+    /// A line without a version is forwarded.
+    LineForwarded: Handshake ["HS02 a line without a version"];
+    /// The preface of HTTP/2 is forwarded.
+    PrefaceForwarded: Handshake ["SM15 the preface of HTTP/2"];
+    /// What begins with no letter is forwarded.
+    NoiseForwarded: Handshake ["H110 noise before a request"];
+    /// A target that is no path is taken for the path that is served.
+    ProxyTargetServed: Handshake ["HS17 a target for a proxy"];
+    /// A percent sign that begins no code is skipped.
+    BrokenCodesSkipped: Handshake ["HS18 codes that are none"];
+    /// A client that is refused while it sends is cut.
+    SenderCut: Handshake ["H107 a refusal while the client still sends"];
+    /// A client that ends in order is not missed.
+    ClientEndIgnored: Handshake ["H108 a client that ends behind its head"];
     /// A refusal leaves the connection open for the next request.
     KeepAliveAfterRefusal:
         Handshake ["SM01 a tunnel behind a refused version", "SM06 a second request behind a refusal"];
@@ -539,6 +559,10 @@ faults! {
     PartialFrameForever:
         Frames ["FR17 a frame that is begun and never finished"]
         Dos ["FR17 frame headers that stay incomplete"];
+    /// Whoever goes on sending behind a Close is listened to.
+    ClosedStays:
+        Frames ["FR16 a Close that is ignored"]
+        Dos ["FR16 peers that do not answer a Close"];
     /// A client that is cut off is not missed: its session stays at the backend.
     LostClientKept: Tls ["TL12 an end without close_notify"];
 
@@ -564,6 +588,24 @@ faults! {
     RenegotiationUnbound: Tls ["TL06 renegotiation bound to its connection"];
     /// Early data is taken.
     EarlyDataTaken: Tls ["TL08 a handshake in early data"];
+    /// Whoever resumes a session of TLS needs no token.
+    ResumedTrusted:
+        Cswsh ["OR23 a forged Origin of a program"]
+        Auth [
+            "AU01 no credential",
+            "AU20 spellings among the subprotocols",
+            "AU20 spellings of the cookie",
+            "AU21 queries that two readers read differently",
+        ]
+        Tls ["TL11 a resumed session"];
+    /// Zeros are answered with a ServerHello.
+    ZerosAnswered: Tls ["TL04 what is no handshake"];
+    /// A handshake without end is taken, and not answered.
+    EndlessHelloTaken: Tls ["TL04 a handshake message without end", "TL04 empty records without end"];
+    /// A long ClientHello stops everything for a while.
+    LongHelloStops: Tls ["TL04 a hello of 60 kB"];
+    /// An address in the place of a name stops everything for a while.
+    AddressForNameStops: Tls ["TL09 names that are none"];
     /// A ClientHello must come in one segment.
     HelloInOneSegment: Tls ["TL03 a hello in pieces"];
     /// Plain HTTP on the TLS port is redirected.

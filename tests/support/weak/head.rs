@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use wsgate::policy::{Reason, Refusal};
 use wsgate::ws::head::{HeadScanner, is_token};
 
@@ -146,6 +146,38 @@ pub(super) async fn wait(gate: &Gate, client: &mut Client, asked: &Head) {
     }
 }
 
+/// Whether the fault forwards what is refused.
+pub(super) fn is_forwarded(gate: &Gate, asked: &Head) -> bool {
+    match gate.fault {
+        Some(Fault::LineForwarded) => asked.start.starts_with("GET /") && asked.start.split(' ').count() == 2,
+        Some(Fault::PrefaceForwarded) => asked.start == "PRI * HTTP/2.0",
+        Some(Fault::NoiseForwarded) => asked.start.chars().next().is_some_and(|first| !first.is_ascii()),
+        _ => false,
+    }
+}
+
+/// Reads to the end of a head, however far it is.
+pub(super) async fn pass_over(client: &mut Client) {
+    while !client.kept.ends_with(b"\r\n\r\n") {
+        let most = client.kept.len().saturating_sub(4);
+        client.kept.drain(..most);
+        if !matches!(client.stream.read_buf(&mut client.kept).await, Ok(1..)) {
+            return;
+        }
+    }
+}
+
+/// Whether far more comes behind a head than a head has.
+pub(super) async fn still_sends(client: &mut Client) -> bool {
+    while client.kept.len() < 32 << 10 {
+        let read = timeout(Duration::from_millis(100), client.stream.read_buf(&mut client.kept)).await;
+        if !matches!(read, Ok(Ok(1..))) {
+            return false;
+        }
+    }
+    true
+}
+
 /// Puts right what the fault does not look at.
 pub(super) fn mend(gate: &Gate, client: &mut Client, head: &mut Head) {
     let Some(fault) = gate.fault else { return };
@@ -173,6 +205,13 @@ pub(super) fn mend(gate: &Gate, client: &mut Client, head: &mut Head) {
             head.remove("transfer-encoding");
             client.kept.clear();
         }
+        Fault::BodyFieldsUnchecked => {
+            head.remove("content-length");
+            head.remove("transfer-encoding");
+        }
+        Fault::ProxyTargetServed if !head.target().contains('/') => {
+            head.set_word(1, &gate.policy.route.paths[0].to_string());
+        }
         Fault::ExpectIgnored => head.remove("expect"),
         Fault::SpaceBeforeColon => {
             head.lines.iter_mut().for_each(|line| *line = line.replacen(" :", ":", 1).replacen("\t:", ":", 1));
@@ -194,10 +233,6 @@ pub(super) fn mend(gate: &Gate, client: &mut Client, head: &mut Head) {
                 head.set("sec-websocket-protocol", &names.join(", "));
             }
         }
-        Fault::ProxyTarget if !head.target().starts_with('/') && !head.target().contains("://") => {
-            head.set_word(0, "GET");
-            head.set_word(1, "/chat");
-        }
         Fault::FetchModeUnchecked => head.remove("sec-fetch-mode"),
         Fault::OriginFirstField => head.keep_first("origin"),
         _ => {}
@@ -214,11 +249,7 @@ fn mend_target(fault: Fault, head: &mut Head) {
             None => return,
         },
         Fault::PathDecoded => decoded(path),
-        Fault::BadCodeCut => {
-            let is_bad = |at: &usize| !path.as_bytes()[at + 1..].iter().take(2).all(u8::is_ascii_hexdigit);
-            let bad = path.match_indices('%').map(|(at, _)| at).find(|at| is_bad(at) || path.len() < at + 3);
-            path[..bad.unwrap_or(path.len())].trim_end_matches('/').to_owned()
-        }
+        Fault::BrokenCodesSkipped => without_broken_codes(path),
         Fault::PathNormalized => normalized(path),
         Fault::PathCut => path.split(['#', ';']).next().unwrap_or_default().to_owned(),
         _ => return,
@@ -241,6 +272,15 @@ pub(super) fn decoded(path: &str) -> String {
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn without_broken_codes(path: &str) -> String {
+    let mut pieces = path.split('%');
+    let first = pieces.next().unwrap_or_default().to_owned();
+    pieces.fold(first, |whole, piece| {
+        let is_code = piece.get(..2).is_some_and(|digits| u8::from_str_radix(digits, 16).is_ok());
+        whole + if is_code { "%" } else { "" } + piece
+    })
 }
 
 fn normalized(path: &str) -> String {

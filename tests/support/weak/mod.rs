@@ -54,6 +54,9 @@ const FOREVER: Duration = Duration::from_secs(3600);
 /// How long a refused client is listened to, so that its answer is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How long a fault stops everything: longer than a good handshake is repeated where it is dropped.
+const STOPPED: Duration = Duration::from_secs(5);
+
 /// A gateway that stands until it is dropped.
 pub struct Weak {
     /// Where it listens.
@@ -92,6 +95,7 @@ impl Weak {
             tls: tls::Server::new(&config.gateway.listeners[0], fault),
             backend,
             pool: Mutex::default(),
+            stopped: Mutex::default(),
             taken: Mutex::default(),
             wrong: AtomicU32::default(),
             log: Mutex::new(File::create(&log).unwrap()),
@@ -143,6 +147,8 @@ struct Gate {
     backend: SocketAddr,
     /// A connection to the backend that [`Fault::BackendPooled`] keeps.
     pool: Mutex<Option<TcpStream>>,
+    /// Until when a fault has stopped everything.
+    stopped: Mutex<Option<Instant>>,
     /// How often each place is taken.
     taken: Mutex<HashMap<Seat, u32>>,
     /// Handshakes on end whose credential was wrong.
@@ -171,6 +177,14 @@ impl Gate {
         *taken += 1;
         drop(places);
         Some(Place(Arc::clone(self), seat))
+    }
+
+    fn stop(&self) {
+        *self.stopped.lock().unwrap() = Some(Instant::now() + STOPPED);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.lock().unwrap().is_some_and(|until| Instant::now() < until)
     }
 
     /// The issuer's public key.
@@ -203,6 +217,8 @@ struct Client {
     /// What was read and is not judged.
     kept: Vec<u8>,
     transport: Transport,
+    /// Whether its session of TLS was there before.
+    is_resumed: bool,
 }
 
 /// What is counted.
@@ -232,6 +248,9 @@ async fn accept(listener: TcpListener, gate: Arc<Gate>) {
     loop {
         let (tcp, peer) = listener.accept().await.unwrap();
         while served.try_join_next().is_some() {}
+        if gate.is_stopped() {
+            continue;
+        }
         if let Some(pending) = gate.place(Seat::Pending(peer.ip())) {
             tcp.set_nodelay(true).unwrap();
             served.spawn(serve(Arc::clone(&gate), tcp, peer.ip(), pending));
@@ -242,6 +261,9 @@ async fn accept(listener: TcpListener, gate: Arc<Gate>) {
 /// A connection from its accept to its end.
 async fn serve(gate: Arc<Gate>, tcp: TcpStream, peer: IpAddr, pending: Place) {
     let deadline = if gate.has(Fault::NoTlsDeadline) { FOREVER } else { gate.admission.tls };
+    if gate.has(Fault::EndlessHelloTaken) && tls::is_endless(&tcp, deadline).await {
+        return tls::swallow(tcp).await;
+    }
     let entered = timeout(deadline, gate.tls.enter(&gate, tcp, peer)).await;
     let Ok(Some(mut client)) = entered else { return };
     loop {
@@ -256,8 +278,8 @@ async fn serve(gate: Arc<Gate>, tcp: TcpStream, peer: IpAddr, pending: Place) {
             {
                 return backend::tunnel(&gate, client, &refused.asked).await;
             }
-            Err(refused) if gate.has(Fault::EndedClientKept) && refused.refusal.reason == Reason::HeadIncomplete => {
-                tokio::time::sleep(FOREVER).await;
+            Err(refused) if head::is_forwarded(&gate, &refused.asked) => {
+                return backend::tunnel(&gate, client, &refused.asked).await;
             }
             Err(refused) if refuse(&gate, &mut client, &refused).await => {}
             Err(_) => return,
@@ -298,7 +320,11 @@ async fn admit(gate: &Arc<Gate>, client: &mut Client) -> Result<Admitted, Refuse
     let deadline = if gate.has(Fault::NoHeadDeadline) { FOREVER } else { gate.admission.head };
     let read = timeout(deadline, head::read(gate, client)).await;
     let bytes = read.unwrap_or_else(|_| Err(Reason::HeadTimeout.into()));
-    let asked = head::Head::of(bytes.as_deref().unwrap_or_default());
+    if gate.has(Fault::LongHeadAwaited) && matches!(&bytes, Err(refusal) if refusal.reason == Reason::HeadTooLarge) {
+        head::pass_over(client).await;
+    }
+    let unread = if gate.has(Fault::NoiseForwarded) { client.kept.as_slice() } else { &[] };
+    let asked = head::Head::of(bytes.as_deref().unwrap_or(unread));
     let refused = Refused::of(&asked);
     bytes.map_err(&refused)?;
 
@@ -313,7 +339,7 @@ async fn admit(gate: &Arc<Gate>, client: &mut Client) -> Result<Admitted, Refuse
     }
     origin::mend(gate, &mut opening);
     let mut screened = screen(opening, &client.transport, &gate.policies).map_err(&refused)?;
-    token::mend(gate, &mut screened);
+    token::mend(gate, client, &mut screened);
     let admission = authorize(screened, &gate.keys, UnixSeconds(now()));
     gate.count(admission.is_ok());
     let admission = admission.map_err(&refused)?;
@@ -357,6 +383,9 @@ async fn refuse(gate: &Gate, client: &mut Client, refused: &Refused) -> bool {
     gate.tell(&format!("refused {} {}", refusal.reason.code(), told(gate, asked)));
     let goes_on = gate.has(Fault::KeepAliveAfterRefusal) && !asked.start.is_empty();
     let Answer::Status(status) = refusal.reason.answer() else { return false };
+    if gate.has(Fault::SenderCut) && !asked.start.is_empty() && head::still_sends(client).await {
+        return false;
+    }
     let bytes = if passed.is_empty() { answer(gate, refusal.reason, status, asked, goes_on) } else { passed.clone() };
     let written = async { client.stream.write_all(&bytes).await.is_ok() && client.stream.flush().await.is_ok() };
     if !timeout(LINGER, written).await.unwrap_or(false) || goes_on {

@@ -28,6 +28,8 @@ struct Half {
     is_ended: bool,
     /// It was cut off, and nobody cares.
     is_lost: bool,
+    /// It is not ended before it goes silent.
+    stays: bool,
 }
 
 impl Half {
@@ -46,6 +48,7 @@ impl Half {
             is_unflushed: false,
             is_ended: false,
             is_lost: false,
+            stays: side == Side::Client && gate.has(Fault::ClosedStays),
         }
     }
 
@@ -95,7 +98,11 @@ pub(super) async fn carry(gate: &Gate, client: Client, backend: Backend, mut ses
             there.pieces.is_empty() && (here.out.is_empty() || keeps_all) && session.wants_read(Side::Backend);
         tokio::select! {
             read = here.reader.read(&mut here.buffer), if reads_client => {
-                here.is_lost = !matches!(read, Ok(1..)) && gate.has(Fault::LostClientKept);
+                here.is_lost = match read {
+                    Ok(1..) => false,
+                    Ok(0) if gate.has(Fault::ClientEndIgnored) => true,
+                    _ => gate.has(Fault::LostClientKept),
+                };
                 took(&mut session, Side::Client, &mut here, &read);
             }
             read = there.reader.read(&mut there.buffer), if reads_backend => {
@@ -116,13 +123,21 @@ pub(super) async fn carry(gate: &Gate, client: Client, backend: Backend, mut ses
         }
     }
     let _ = timeout(LINGER, end(&mut there)).await;
+    if here.stays {
+        let _ = timeout(LINGER, send(&mut here)).await;
+        while let Ok(Ok(1..)) = timeout(LINGER, here.reader.read(&mut here.buffer)).await {}
+    }
     let _ = timeout(LINGER, end(&mut here)).await;
     let _ = timeout(LINGER, tokio::io::copy(&mut here.reader, &mut tokio::io::sink())).await;
 }
 
+async fn send(half: &mut Half) -> io::Result<()> {
+    half.writer.write_all(&std::mem::take(&mut half.out)).await?;
+    half.writer.flush().await
+}
+
 async fn end(half: &mut Half) -> io::Result<()> {
-    half.writer.write_all(&half.out).await?;
-    half.writer.flush().await?;
+    send(half).await?;
     half.writer.shutdown().await
 }
 
@@ -159,7 +174,7 @@ async fn judge(session: &mut Session, here: &mut Half, there: &mut Half, now: In
             session.handle_blocked(side, now);
         } else {
             session.handle_unblocked(side, now);
-            if session.write_ended(side) && !std::mem::replace(&mut half.is_ended, true) {
+            if session.write_ended(side) && !half.stays && !std::mem::replace(&mut half.is_ended, true) {
                 let _ = timeout(LINGER, half.writer.shutdown()).await;
             }
         }

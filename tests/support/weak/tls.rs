@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use rustls::ServerConfig;
 use rustls::server::{Acceptor, ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{HandshakeKind, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -57,19 +58,24 @@ impl Server {
             server_name: name.map(str::to_owned),
             client_certificate: false,
         };
-        let client = |stream: Box<dyn Duplex>, transport| Client { stream, kept: Vec::new(), transport };
+        let client =
+            |stream: Box<dyn Duplex>, transport, is_resumed| Client { stream, kept: Vec::new(), transport, is_resumed };
         if gate.has(Fault::HelloInOneSegment) && first.first() == Some(&HANDSHAKE) && !is_whole(first) {
             return None;
         }
         let is_http = first.first().is_some_and(u8::is_ascii_alphabetic);
         if is_http && gate.has(Fault::PlainServed) {
-            return Some(client(Box::new(tcp), transport(None)));
+            return Some(client(Box::new(tcp), transport(None), false));
         }
         if is_http && gate.has(Fault::PlainRedirected) {
             let location = format!("https://{}{}", self.name, gate.policy.route.paths[0]);
             let answer =
                 format!("HTTP/1.1 301 Moved\r\nLocation: {location}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
             return finish(tcp, answer.as_bytes()).await;
+        }
+        if gate.fault.is_some_and(|fault| stops(fault, first)) {
+            gate.stop();
+            return None;
         }
         if let Some(answer) = gate.fault.and_then(|fault| server_hello(fault, first)) {
             return finish(tcp, &answer).await;
@@ -82,7 +88,8 @@ impl Server {
             config.alpn_protocols = offered;
         }
         let stream = start.into_stream(Arc::new(config)).await.ok()?;
-        Some(client(Box::new(stream), transport(name.as_deref())))
+        let is_resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
+        Some(client(Box::new(stream), transport(name.as_deref()), is_resumed))
     }
 }
 
@@ -121,6 +128,29 @@ async fn finish(mut tcp: TcpStream, answer: &[u8]) -> Option<Client> {
     None
 }
 
+/// Whether a connection begins with an empty record, or with a message of 16 MiB.
+pub(super) async fn is_endless(tcp: &TcpStream, within: Duration) -> bool {
+    let mut first = [0; 9];
+    let seen = timeout(within, tcp.peek(&mut first)).await;
+    let seen = seen.ok().and_then(Result::ok).unwrap_or(0);
+    matches!(&first[..seen], [HANDSHAKE, _, _, 0, 0, ..] | [HANDSHAKE, _, _, _, _, CLIENT_HELLO, 0xff, 0xff, 0xff])
+}
+
+/// Takes whatever comes, and says nothing.
+pub(super) async fn swallow(mut tcp: TcpStream) {
+    let _ = tokio::io::copy(&mut tcp, &mut tokio::io::sink()).await;
+}
+
+/// Whether a ClientHello is one that the fault does not bear.
+fn stops(fault: Fault, first: &[u8]) -> bool {
+    match (fault, first) {
+        // The record is full, and the message no longer than 64 KiB.
+        (Fault::LongHelloStops, [HANDSHAKE, _, _, 0x40, 0, CLIENT_HELLO, 0, ..]) => true,
+        (Fault::AddressForNameStops, [HANDSHAKE, ..]) => first.windows(9).any(|nine| nine == b"127.0.0.1"),
+        _ => false,
+    }
+}
+
 /// Whether a record is whole, and holds a ClientHello.
 fn is_whole(record: &[u8]) -> bool {
     let [_, _, _, high, low, CLIENT_HELLO, ..] = record else { return false };
@@ -130,6 +160,9 @@ fn is_whole(record: &[u8]) -> bool {
 /// The ServerHello (RFC 5246 section 7.4.1.3) to a ClientHello that must not be answered; `None`: it is not for this
 /// fault to answer.
 fn server_hello(fault: Fault, record: &[u8]) -> Option<Vec<u8>> {
+    if fault == Fault::ZerosAnswered && record.first() == Some(&0) {
+        return Some([&[HANDSHAKE, 3, 3, 0, 42, 2, 0, 0, 38, 3, 3], [7; 32].as_slice(), &[0; 4]].concat());
+    }
     let body = record.get(9..).filter(|_| record[0] == HANDSHAKE && is_whole(record))?;
     let version: [u8; 2] = *body.first_chunk()?;
     let session = usize::from(*body.get(34)?);

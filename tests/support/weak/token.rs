@@ -22,20 +22,21 @@ use wsgate::ws::opening::OpeningHandshake;
 
 use super::super::tokens::{self, Json, now};
 use super::head::Head;
-use super::{Fault, Gate};
+use super::{Client, Fault, Gate};
 
 /// Behind how many wrong tokens on end [`Fault::FailsOpen`] judges no more.
 const PATIENCE: u32 = 50;
 
 /// Takes the handshake's credential for a good one where the fault does.
-pub(super) fn mend(gate: &Gate, screened: &mut Screened) {
+pub(super) fn mend(gate: &Gate, client: &Client, screened: &mut Screened) {
     let Some(fault) = gate.fault else { return };
     let places = carriers(&screened.policy.auth);
     let opening = &mut screened.opening;
     match fault {
         Fault::SeveralTokens => leave_first(opening, &places),
         Fault::SchemeUnchecked => forgive_scheme(opening),
-        Fault::TokenNotAsked if matches!(credential::find(opening, &places), Ok(None)) => {
+        Fault::ResumedTrusted if !client.is_resumed => {}
+        Fault::TokenNotAsked | Fault::ResumedTrusted if matches!(credential::find(opening, &places), Ok(None)) => {
             present(opening, &places, &gate.signer.token());
         }
         Fault::FailsOpen if gate.wrong.load(Ordering::Relaxed) >= PATIENCE => {
