@@ -224,6 +224,15 @@ async fn the_exit_code_says_what_came_of_it() {
     let gone = ran(shipped.folder(), &["audit", "tls", &format!("ws://{closed}/"), "--origin", PAGE], "").await;
     gone.ended(2).complained(&["a good handshake does not come in"]);
 
+    audit(&shipped, &["auth", "--log", "policies"]).await.ended(2).complained(&["--log policies: is no plain file"]);
+    audit(&shipped, &["auth", "--pid", "999999999"]).await.ended(2).complained(&["--pid 999999999: "]);
+    audit(&shipped, &["auth", "--origin", "https://a.test/"])
+        .await
+        .ended(2)
+        .complained(&["--origin: ", "https://a.test"]);
+    let blind = ran(shipped.folder(), &["audit", "cswsh", &shipped.url("/chat")], "").await;
+    blind.ended(2).complained(&["nothing to compare with: give --origin"]);
+
     fs::write(shipped.folder().join("policies/plain.toml"), "[route\n").unwrap();
     audit(&shipped, &["tls"]).await.ended(78).complained(&["policies/plain.toml:1:"]);
 }

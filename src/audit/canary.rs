@@ -70,14 +70,15 @@ impl Contact {
 
     /// The frames behind the head, as far as they are remembered.
     pub fn frames(&self) -> Sent {
-        let mut rest = self.behind().to_vec();
+        let mut rest = self.behind();
         let mut sent = Sent::default();
-        while let Some((masking, frame)) = take(&mut rest) {
+        while let Some((masking, frame, behind)) = first_frame(rest) {
             sent.unmasked += usize::from(masking == Masking::Bare);
             sent.frames.push(frame);
+            rest = behind;
         }
         // Behind the last byte that is remembered nobody knows what came.
-        let unfinished = if self.received.len() < MOST_BYTES { rest } else { Vec::new() };
+        let unfinished = if self.received.len() < MOST_BYTES { rest.to_vec() } else { Vec::new() };
         Sent { unfinished, ..sent }
     }
 
@@ -222,6 +223,11 @@ impl Canary {
         seen.forgotten + seen.contacts.len()
     }
 
+    /// Whether something that came since a mark is no longer remembered.
+    pub fn has_forgotten(&self, mark: usize) -> bool {
+        mark < lock(&self.seen).forgotten
+    }
+
     /// The mark behind which the last connection of the suites came.
     pub fn mark_of_last(&self) -> usize {
         let seen = lock(&self.seen);
@@ -339,7 +345,10 @@ impl Visit {
 
     async fn echo(&mut self) -> io::Result<()> {
         loop {
-            while let Some((_, frame)) = take(&mut self.kept) {
+            let kept = std::mem::take(&mut self.kept);
+            let mut rest = kept.as_slice();
+            while let Some((_, frame, behind)) = first_frame(rest) {
+                rest = behind;
                 let first = match frame.opcode() {
                     opcode::PONG => continue,
                     opcode::PING => FIN | opcode::PONG,
@@ -350,6 +359,7 @@ impl Visit {
                     return self.stream.shutdown().await;
                 }
             }
+            self.kept = rest.to_vec();
             if !self.read().await? {
                 return Ok(());
             }
@@ -414,8 +424,8 @@ enum Masking {
     Bare,
 }
 
-/// Takes a whole frame, masked or not, whatever its first byte says.
-fn take(bytes: &mut Vec<u8>) -> Option<(Masking, Frame)> {
+/// The frame that these bytes begin with, masked or not, whatever its first byte says, and what stands behind it.
+fn first_frame(bytes: &[u8]) -> Option<(Masking, Frame, &[u8])> {
     let (first, second) = (*bytes.first()?, *bytes.get(1)?);
     let (length, at) = match second & 0x7f {
         126 => (u64::from(u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?)), 4),
@@ -430,8 +440,7 @@ fn take(bytes: &mut Vec<u8>) -> Option<(Masking, Frame)> {
     };
     let end = at.checked_add(length)?;
     let payload = bytes.get(at..end)?.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
-    bytes.drain(..end);
-    Some((masking, Frame { first, payload }))
+    Some((masking, Frame { first, payload }, bytes.get(end..)?))
 }
 
 #[cfg(test)]

@@ -58,7 +58,9 @@ pub enum Asked {
     Dropped(End),
     /// Nothing came.
     Silent,
-    /// Something else came, or there was no connection; the sentence tells.
+    /// These bytes came, which are no answer; the sentence tells why.
+    Garbled(String, Vec<u8>),
+    /// There was no connection; the sentence tells why.
     Failed(String),
 }
 
@@ -69,7 +71,7 @@ impl Asked {
             Heard::This(answer) => Self::Answered(answer, wire),
             Heard::End(end) => Self::Dropped(end),
             Heard::Silence => Self::Silent,
-            Heard::Garbled(why) => Self::Failed(why),
+            Heard::Garbled(why) => Self::Garbled(why, wire.kept),
         }
     }
 }
@@ -102,7 +104,11 @@ impl Exam {
     /// A handshake that must come in: with a key of its own and the next of the good tokens.
     pub fn good(&mut self) -> Request {
         self.turn = self.turn.wrapping_add(1);
-        auth::renew(&mut self.target, auth::now());
+        if auth::renew(&mut self.target, auth::now())
+            && let Some(redactor) = self.redactor.get_mut()
+        {
+            redactor.learn(&self.target.secrets());
+        }
         let tokens = self.target.credential.as_ref().map(|credential| credential.tokens.as_slice()).unwrap_or_default();
         let token = tokens.get(self.turn.checked_rem(tokens.len()).unwrap_or(0)).map(|token| token.expose().as_str());
         self.target.good(random_key(), token)
@@ -130,7 +136,7 @@ impl Exam {
             let asked = self.ask_once(bytes).await;
             let wait = match &asked {
                 Asked::Answered(answer, _) if answer.is_busy() => retry_after(answer),
-                Asked::Dropped(_) | Asked::Failed(_) if drops < DROPS => {
+                Asked::Dropped(_) | Asked::Garbled(..) | Asked::Failed(_) if drops < DROPS => {
                     drops += 1;
                     Duration::from_secs(1)
                 }
@@ -193,7 +199,8 @@ impl Exam {
                 Heard::This(frame) if frame.opcode() == opcode::PONG && frame.payload == word.as_bytes() => {
                     return true;
                 }
-                Heard::This(frame) if frame.opcode() != opcode::CLOSE => {}
+                // A target that never stops sending is not listened to for ever.
+                Heard::This(frame) if frame.opcode() != opcode::CLOSE && Instant::now() < until => {}
                 _ => return false,
             }
         }
@@ -241,7 +248,7 @@ impl Exam {
             Asked::Dropped(End::Clean) => String::from("closed without an answer"),
             Asked::Dropped(End::Cut) => String::from("cut without an answer"),
             Asked::Silent => format!("no answer within {} s", self.patience.answer.as_secs()),
-            Asked::Failed(why) => why.clone(),
+            Asked::Garbled(why, _) | Asked::Failed(why) => why.clone(),
         }
     }
 
@@ -249,6 +256,7 @@ impl Exam {
     pub fn exchange(&self, sent: &[u8], asked: &Asked) -> Exchange {
         let received = match asked {
             Asked::Answered(answer, wire) => self.shown(&[answer.head.as_slice(), &wire.kept].concat()),
+            Asked::Garbled(_, received) => self.shown(received),
             other => self.told(other),
         };
         Exchange { sent: self.shown(sent), received }

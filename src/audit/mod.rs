@@ -136,11 +136,20 @@ pub async fn run_cases(
         progress.tries(&case);
         let began = Instant::now();
         let verdict = judge(suite, &case.probe, exam, &mut twin).await;
-        let verdict = Verdict { said: exam.shown_in_a_line(&verdict.said), ..verdict };
+        let verdict = fit_to_be_shown(verdict, exam);
         let finding = Finding { suite, id: case.id, name: case.name, verdict, took: began.elapsed() };
         progress.found(&finding);
         findings.push(finding);
     }
+}
+
+/// The verdict without tokens, whatever a probe put into it.
+fn fit_to_be_shown(verdict: Verdict, exam: &Exam) -> Verdict {
+    let exchange = verdict.exchange.map(|exchange| finding::Exchange {
+        sent: exam.shown(exchange.sent.as_bytes()),
+        received: exam.shown(exchange.received.as_bytes()),
+    });
+    Verdict { said: exam.shown_in_a_line(&verdict.said), exchange, ..verdict }
 }
 
 /// How often in a row the good twin is tried that does not come in, until a suite gives up.
@@ -201,14 +210,19 @@ async fn judge(suite: Suite, probe: &Probe, exam: &mut Exam, twin: &mut Twin) ->
     if let Err(why) = twin.before(exam).await {
         return Verdict::undecided(format!("before it, {why}"));
     }
-    let limit = longest(suite, exam);
+    let (limit, mark) = (longest(suite, exam), exam.mark());
     // On the heap: what a suite keeps over its waits is large.
     let verdict = timeout(limit, Box::pin(tried(probe, exam))).await;
     let verdict = verdict.unwrap_or_else(|_| {
         Verdict::undecided(format!("broken off after {} s: the target answers too slowly for it", limit.as_secs()))
     });
+    let mut verdict = verdict;
     if let Some(canary) = &exam.canary {
         canary.honest();
+        if verdict.outcome == Outcome::Held && mark.is_some_and(|mark| canary.has_forgotten(mark)) {
+            verdict.outcome = Outcome::Undecided;
+            verdict.said = String::from("more came to the canary than it remembers");
+        }
     }
     match (verdict.outcome, twin.comes_in(exam).await) {
         (Outcome::Held, Err(why)) => {

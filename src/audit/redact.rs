@@ -34,15 +34,21 @@ impl Redactor {
     /// One that knows these tokens.
     pub fn new(tokens: &[&str]) -> Self {
         let mut known = Self::default();
+        known.learn(tokens);
+        known
+    }
+
+    /// Knows these tokens too.
+    pub fn learn(&mut self, tokens: &[&str]) {
         for token in tokens.iter().filter(|token| !token.is_empty()) {
             for form in forms(token) {
-                known.windows.extend(form.windows(WINDOW).filter_map(|window| window.first_chunk().copied()));
+                self.windows.extend(form.windows(WINDOW).filter_map(|window| window.first_chunk().copied()));
             }
-            known.whole.extend(disguises(token));
+            self.whole.extend(disguises(token));
         }
         // The longest first: one may hold another.
-        known.whole.sort_by_key(|word| std::cmp::Reverse(word.len()));
-        known
+        self.whole.sort_by_key(|word| std::cmp::Reverse(word.len()));
+        self.whole.dedup();
     }
 
     /// Whether a token, or a piece of it that is long enough, is in these bytes.
@@ -249,5 +255,12 @@ mod tests {
         assert_eq!(Redactor::new(&[OPAQUE, ""]).redacted(plain), plain);
         assert!(!Redactor::new(&[OPAQUE]).finds(OPAQUE.get(..15).unwrap().as_bytes()));
         assert!(!Redactor::new(&[]).finds(plain.as_bytes()));
+    }
+
+    #[test]
+    fn a_token_that_is_learned_later_is_taken_out_beside_the_first() {
+        let mut known = Redactor::new(&["tiny"]);
+        known.learn(&[OPAQUE]);
+        assert_eq!(known.redacted(&format!("tiny {OPAQUE}")), "<token> <token>");
     }
 }

@@ -35,12 +35,20 @@ pub(super) enum Mode {
 
 /// Tells whether a file could be written at a place; what stands there stays.
 pub(super) fn try_place(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
-    }
+    may_replace(path)?;
     let beside = beside(path)?;
     create(&beside, Mode::Owner)?;
     fs::remove_file(&beside)
+}
+
+/// What stands at a place may be replaced if it is a file of its own: no device, no folder, and no link to elsewhere.
+fn may_replace(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(there) if there.is_file() => Ok(()),
+        Ok(_) => Err(io::Error::new(io::ErrorKind::AlreadyExists, "is no plain file, and is not replaced")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// The place of a file that is not whole yet, which is free.
@@ -57,6 +65,7 @@ fn beside(path: &Path) -> io::Result<PathBuf> {
 
 /// Writes a file beside its place with its mode from the beginning, then puts it there: nobody sees half of it.
 pub(super) fn write_whole(path: &Path, mode: Mode, bytes: &[u8]) -> io::Result<()> {
+    may_replace(path)?;
     let beside = beside(path)?;
     let written = create(&beside, mode).and_then(|mut file| {
         file.write_all(bytes)?;
@@ -122,8 +131,12 @@ mod tests {
         fs::write(&path, "there").unwrap();
         try_place(&path).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "there");
-        for wrong in [folder.path().join("no/file"), folder.path().to_owned()] {
+        let (link, device) = (folder.path().join("link"), PathBuf::from("/dev/null"));
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        for wrong in [folder.path().join("no/file"), folder.path().to_owned(), link, device] {
             assert!(try_place(&wrong).is_err(), "{}", wrong.display());
+            assert!(write_whole(&wrong, Mode::Owner, b"x").is_err(), "{}", wrong.display());
         }
+        assert_eq!(fs::read_to_string(&path).unwrap(), "there");
     }
 }

@@ -29,7 +29,7 @@ pub fn cases(exam: &mut Exam) -> Vec<Case> {
 /// Why a case does not apply.
 fn inapplicable(id: &str, target: &Target) -> Option<&'static str> {
     if target.credential.is_none() {
-        return Some("the target asks for no credential");
+        return Some("no good token was given, and the policy asks for none");
     }
     let of_jwt = || is_of_jwt(id).then(|| unsigned_by_policy(target)).flatten();
     // What becomes of a good token does not depend on who comes in without one.

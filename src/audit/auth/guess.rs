@@ -131,7 +131,7 @@ async fn guessed(exam: &Exam, bytes: &[u8], tally: &mut Tally) -> Asked {
         let asked = exam.ask_once(bytes).await;
         let is_passing = match &asked {
             Asked::Answered(answer, _) => answer.status == 503,
-            Asked::Dropped(_) | Asked::Failed(_) => true,
+            Asked::Dropped(_) | Asked::Garbled(..) | Asked::Failed(_) => true,
             Asked::Silent => false,
         };
         if !is_passing || tally.again == AGAIN_IN_ALL {

@@ -162,13 +162,18 @@ fn random() -> [u8; 8] {
 }
 
 fn length(path: &Path) -> std::io::Result<u64> {
-    std::fs::metadata(path).map(|metadata| metadata.len())
+    let metadata = std::fs::metadata(path)?;
+    // Whoever opens a pipe waits for who writes to it.
+    if !metadata.is_file() {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "is no plain file"));
+    }
+    Ok(metadata.len())
 }
 
 /// What stands behind a place of a file, the last of it where it is much; all of a file that was begun anew.
 fn written(path: &Path, from: u64) -> std::io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
     let length = length(path)?;
+    let mut file = File::open(path)?;
     let from = if length < from { 0 } else { from };
     file.seek(SeekFrom::Start(from.max(length.saturating_sub(MOST_LOG))))?;
     let mut bytes = Vec::new();

@@ -23,16 +23,16 @@ pub fn credential(
 
 /// Mints the target's tokens anew where half of their life is over, so that none ends within a suite. Tokens that were
 /// given stay, and so does what no key can sign.
-pub fn renew(target: &mut Target, now: UnixSeconds) {
-    let (Some(signing), Some(credential)) = (&target.signing, &mut target.credential) else { return };
-    let Some(minted) = &mut credential.minted else { return };
+pub fn renew(target: &mut Target, now: UnixSeconds) -> bool {
+    let (Some(signing), Some(credential)) = (&target.signing, &mut target.credential) else { return false };
+    let Some(minted) = &mut credential.minted else { return false };
     if now.saturating_since(minted.at) < signing.life / 2 {
-        return;
+        return false;
     }
-    if let Ok(tokens) = tokens(signing, &minted.subjects, now) {
-        credential.tokens = tokens;
-        minted.at = now;
-    }
+    let Ok(tokens) = tokens(signing, &minted.subjects, now) else { return false };
+    credential.tokens = tokens;
+    minted.at = now;
+    true
 }
 
 fn tokens(signing: &Signing, subjects: &[String], now: UnixSeconds) -> Result<Vec<Secret<String>>, UnusableKey> {

@@ -143,7 +143,9 @@ pub fn may_attack(address: IpAddr, consent: Consent) -> Result<(), String> {
     if consent == Consent::Mine || is_near(address.to_canonical()) {
         return Ok(());
     }
-    Err(format!("{address} is neither a loopback nor a private address: floods are sent there only if it is yours"))
+    Err(format!(
+        "{address} is neither a loopback nor a private address: floods are sent there only if it is yours (--target-is-mine)"
+    ))
 }
 
 /// Loopback, private (RFC 1918), link-local and unique local addresses (RFC 4193).

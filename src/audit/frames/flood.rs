@@ -128,9 +128,7 @@ async fn slowed(flood: &Flood, exam: &mut Exam) -> Verdict {
     let took = began.elapsed().as_millis();
     let least = no_sooner.as_millis();
     match ending {
-        None => {
-            Verdict::fell(format!("{count} {what} were all taken in {took} ms; the rate asks for {least} at least"))
-        }
+        None => Verdict::fell(format!("{count} {what} were all taken in {took} ms; {least} ms at least were expected")),
         Some(Ending::Lives) => Verdict::held(format!("{count} {what} were not taken within {least} ms")),
         Some(Ending::Foul(foul)) => Verdict::undecided(format!("{count} {what}: back came {foul}")),
         Some(ending) => Verdict::held(format!("{count} {what}: {ending} after {took} ms")),

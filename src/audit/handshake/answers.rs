@@ -243,7 +243,7 @@ async fn body_unread(exam: &mut Exam) -> Verdict {
         Asked::Answered(answer, _) if answer.status < 200 => Verdict::fell(format!("{told}: the body is asked for")),
         Asked::Answered(..) => Verdict::held(format!("{told}, before a byte of the body")),
         Asked::Silent => Verdict::fell(format!("{told}: the body is waited for")),
-        Asked::Dropped(_) | Asked::Failed(_) => Verdict::undecided(told),
+        Asked::Dropped(_) | Asked::Garbled(..) | Asked::Failed(_) => Verdict::undecided(told),
     };
     verdict.with(exam.exchange(&bytes, &asked))
 }

@@ -323,7 +323,7 @@ async fn ends_abnormally(exam: &Exam, asked: &mut Asked) -> Verdict {
     let (answer, wire) = match asked {
         Asked::Answered(answer, wire) => (answer, wire),
         Asked::Dropped(_) => return Verdict::held(told),
-        Asked::Silent | Asked::Failed(_) => return Verdict::undecided(told),
+        Asked::Silent | Asked::Garbled(..) | Asked::Failed(_) => return Verdict::undecided(told),
     };
     if !answer.is_switching() {
         return if answer.status == 429 { Verdict::undecided(told) } else { Verdict::held(told) };

@@ -57,7 +57,7 @@ pub struct AuditArgs {
     /// A PEM file of the authorities to trust instead of the system's
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// How long it may take in all; what is not tried by then is told
+    /// How long it may take in all; then what was found is told
     #[arg(long, value_name = "TIME", default_value = "2h", value_parser = parse_duration)]
     within: Duration,
     #[command(flatten)]
@@ -103,7 +103,8 @@ struct Beside {
 }
 
 const AFTER_HELP: &str = "Attack only what is yours, or what you were asked to attack.\n\
-    Exit codes: 0 all that was tried held, 1 something fell, 2 something could not be decided or run, 78 configuration.";
+    Exit codes: 0 all that was tried held, 1 something fell, 2 something could not be decided or run, or nothing was tried, \
+    78 configuration.";
 
 /// What is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -185,6 +186,11 @@ async fn audit(args: &AuditArgs, out: &mut dyn Write) -> Exit {
 async fn examine(args: &AuditArgs, described: Described, out: &mut dyn Write) -> Result<Exit, String> {
     let Described { target, dangers } = described;
     args.files.try_places()?;
+    if args.suite == Chosen::Cswsh && target.listed.is_empty() {
+        return Err(String::from(
+            "nothing to compare with: give --origin with an origin that the target lists, or --policy",
+        ));
+    }
     let suites = args.suite.suites();
     if suites.contains(&Suite::Dos) {
         let consent = if args.beside.target_is_mine { Consent::Mine } else { Consent::Unsaid };

@@ -56,6 +56,9 @@ impl<'a> Told<'a> {
         if let Some(why) = &card.cut_short {
             self.line(&format!("\nnot all was tried: {why}"));
         }
+        if card.findings.iter().all(|finding| matches!(finding.outcome(), Outcome::NotApplicable | Outcome::NotRun)) {
+            self.line("\nnothing could be tried; without --token-file or --signing-key no credential is known");
+        }
         let needs = not_run(card);
         let count = |outcome| format!("{} {outcome}", card.count(outcome));
         let counts = [Outcome::Held, Outcome::Fell, Outcome::Undecided, Outcome::NotApplicable].map(count).join(", ");

@@ -1,5 +1,6 @@
 //! What is attacked, from what was written on the command line.
 
+use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -9,12 +10,13 @@ use tokio_tungstenite::tungstenite::http::Uri;
 
 use super::super::{environment, file};
 use super::signing::{self, Mint};
-use super::{AuditArgs, from_policy};
+use super::{AuditArgs, Beside, from_policy};
 use crate::audit::Target;
 use crate::audit::cswsh::browser::find_chromium;
 use crate::audit::target::{Credential, Tls};
 use crate::net::tls::ClientTls;
 use crate::policy::credential::Carrier;
+use crate::policy::origin::OriginSet;
 use crate::secret::Secret;
 use crate::units::UnixSeconds;
 
@@ -130,6 +132,8 @@ pub(super) async fn describe(args: &AuditArgs, now: UnixSeconds) -> Result<Descr
     } else {
         None
     };
+    can_be_watched(&args.beside)?;
+    args.origins.iter().try_for_each(|origin| is_origin(origin))?;
     let listed = if args.origins.is_empty() {
         known.as_ref().map(|known| known.origins.clone()).unwrap_or_default()
     } else {
@@ -201,10 +205,31 @@ fn credential(
     }
 }
 
+/// An origin is written as a policy lists it.
+fn is_origin(origin: &str) -> Result<(), String> {
+    OriginSet::default().insert(origin).map_err(|error| format!("--origin: {error}"))
+}
+
+/// What is to be watched is there, before anything is tried beside it.
+fn can_be_watched(beside: &Beside) -> Result<(), String> {
+    if let Some(pid) = beside.pid {
+        File::open(format!("/proc/{pid}/stat")).map_err(|error| format!("--pid {pid}: {error}"))?;
+    }
+    if let Some(log) = &beside.log {
+        let metadata = std::fs::metadata(log).map_err(|error| format!("--log {}: {error}", log.display()))?;
+        if !metadata.is_file() {
+            return Err(format!("--log {}: is no plain file", log.display()));
+        }
+    }
+    Ok(())
+}
+
+/// A token is one word.
 fn text(path: &Path) -> Result<String, String> {
     let bytes = Secret::new(read(path, TOKEN_BYTES)?);
-    let text = str::from_utf8(bytes.expose()).map_err(|_| format!("{}: holds no token", path.display()))?;
-    Ok(text.trim().to_owned())
+    let word = str::from_utf8(bytes.expose()).ok().map(str::trim);
+    let word = word.filter(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic()));
+    word.map(String::from).ok_or_else(|| format!("{}: holds no token: one word is expected", path.display()))
 }
 
 fn read(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
@@ -214,6 +239,25 @@ fn read(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_origin_and_no_token_is_refused() {
+        for origin in ["https://app.example.com", "https://*.example.org:8443", "null"] {
+            assert_eq!(is_origin(origin), Ok(()), "{origin}");
+        }
+        for wrong in ["https://app.example.com/", "app.example.com", "not an origin", "", "https://app.example.com:443"]
+        {
+            assert!(is_origin(wrong).is_err(), "{wrong}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        for (written, read) in
+            [("word\n", Some("word")), ("", None), (" \n", None), ("two words", None), ("a\nb", None)]
+        {
+            std::fs::write(&file, written).unwrap();
+            assert_eq!(text(&file).ok().as_deref(), read, "{written:?}");
+        }
+    }
 
     #[test]
     fn a_url_leads_somewhere_or_says_what_would() {
