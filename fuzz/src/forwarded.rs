@@ -119,7 +119,7 @@ fn naive_v2(sent: &[u8]) -> Option<(IpAddr, usize)> {
     let (address, room) = match (command, family) {
         (0x21, 0x11) => (IpAddr::from(Ipv4Addr::from(*rest.first_chunk::<4>()?)), 12),
         (0x21, 0x21) => (IpAddr::from(Ipv6Addr::from(*rest.first_chunk::<16>()?)), 36),
-        (0x21, 0x00 | 0x01) => return Some((PEER, end)),
+        (0x21, 0x00) => return Some((PEER, end)),
         _ => return None,
     };
     are_tlvs(rest.get(room..)?).then_some((address, end))

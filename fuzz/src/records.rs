@@ -105,6 +105,8 @@ struct Wire<E> {
     /// Whether what is on its way was changed.
     is_changed: bool,
     has_failed: bool,
+    /// Whether their end has found fault with what came, and writes no more.
+    they_failed: bool,
     refreshes: u32,
 }
 
@@ -124,6 +126,7 @@ impl<E: Endpoint> Wire<E> {
             we_closed: false,
             is_changed: false,
             has_failed: false,
+            they_failed: false,
             refreshes: 0,
         };
         wire.collect();
@@ -153,7 +156,9 @@ impl<E: Endpoint> Wire<E> {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::TheyWrite(count) if !self.they_closed && self.they_wrote.len() < MOST_OF_THEIRS => {
+            Event::TheyWrite(count)
+                if !self.they_closed && !self.they_failed && self.they_wrote.len() < MOST_OF_THEIRS =>
+            {
                 let text = words(self.they_wrote.len(), count);
                 self.theirs.writer().write_all(&text).expect("it is kept");
                 self.they_wrote.extend(text);
@@ -242,6 +247,7 @@ impl<E: Endpoint> Wire<E> {
                 }
                 Err(error) => {
                     assert!(self.is_changed, "{error}");
+                    self.they_failed = true;
                     break;
                 }
             }

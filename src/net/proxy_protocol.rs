@@ -35,6 +35,9 @@ const V2_REST_MAX: usize = 520;
 /// Version 2 and the command LOCAL: the proxy speaks for itself, and the rest says nothing (section 2.2).
 const V2_LOCAL: u8 = 0x20;
 
+/// Nobody, TCP over IPv4 and TCP over IPv6; what is no transport that is named must be dropped (section 2.2).
+const V2_FAMILIES: [u8; 3] = [0x00, 0x11, 0x21];
+
 /// Reads the header that `peer` must send first, within `deadline`, and returns the client that it names. A header that
 /// names none (LOCAL, UNKNOWN, UNSPEC) leaves the client to be the peer.
 ///
@@ -92,7 +95,7 @@ async fn read_v1<S: AsyncRead + Unpin>(stream: &mut S, mut header: Vec<u8>) -> R
 
 async fn read_v2<S: AsyncRead + Unpin>(stream: &mut S, mut header: Vec<u8>) -> Result<Option<IpAddr>, Reason> {
     read_more(stream, &mut header, V2_FIXED - START).await?;
-    let &[command, _, high, low] = header.last_chunk().ok_or(Reason::ProxyHeaderInvalid)?;
+    let &[command, family, high, low] = header.last_chunk().ok_or(Reason::ProxyHeaderInvalid)?;
     let rest = usize::from(u16::from_be_bytes([high, low]));
     if rest > V2_REST_MAX {
         return Err(Reason::ProxyHeaderInvalid);
@@ -101,8 +104,11 @@ async fn read_v2<S: AsyncRead + Unpin>(stream: &mut S, mut header: Vec<u8>) -> R
     if command == V2_LOCAL {
         return Ok(None);
     }
+    if !V2_FAMILIES.contains(&family) {
+        return Err(Reason::ProxyHeaderInvalid);
+    }
     let parsed = v2::Header::try_from(header.as_slice()).map_err(|_| Reason::ProxyHeaderInvalid)?;
-    if parsed.protocol == v2::Protocol::Datagram || parsed.tlvs().any(|tlv| tlv.is_err()) {
+    if parsed.tlvs().any(|tlv| tlv.is_err()) {
         return Err(Reason::ProxyHeaderInvalid);
     }
     match parsed.addresses {
@@ -206,6 +212,9 @@ mod tests {
             ("ID06 v2 version 1", v2(0x11, 0x11, &ipv4(&[])), Invalid),
             ("ID06 v2 unknown command", v2(0x22, 0x11, &ipv4(&[])), Invalid),
             ("ID06 v2 unknown family", v2(0x21, 0x41, &ipv4(&[])), Invalid),
+            ("ID06 v2 IPv4 without a transport", v2(0x21, 0x10, &ipv4(&[])), Invalid),
+            ("ID06 v2 IPv6 without a transport", v2(0x21, 0x20, &ipv6()), Invalid),
+            ("ID06 v2 TCP over nothing", v2(0x21, 0x01, &[9; 7]), Invalid),
             ("ID06 v2 datagram", v2(0x21, 0x12, &ipv4(&[])), Invalid),
             ("ID06 v2 UNIX", v2(0x21, 0x31, &[0; 216]), Invalid),
             ("ID06 v2 TLV longer than the header", v2(0x21, 0x11, &ipv4(&[0x04, 0, 9, 1])), Invalid),
@@ -214,7 +223,7 @@ mod tests {
         for (name, bytes, reason) in cases {
             assert_eq!(read(bytes, PEER).await.0, Err(*reason), "{name}");
         }
-        assert_eq!(cases.len(), 25);
+        assert_eq!(cases.len(), 28);
     }
 
     #[tokio::test]
