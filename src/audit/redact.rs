@@ -2,7 +2,7 @@
 //!
 //! A text is looked through by its letters and digits alone, in one case, with percent codes and character references
 //! undone: what stands between them, and where a token was cut, makes no difference. A token is known as it is,
-//! backwards, in hexadecimal and in base64, by any [`WINDOW`] letters of it.
+//! backwards, in hexadecimal and in base64, by any sixteen letters of it.
 
 use std::collections::HashSet;
 use std::ops::Range;
