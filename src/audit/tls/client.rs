@@ -23,6 +23,9 @@ use crate::net::tls::authorities;
 /// For TCP and TLS together.
 const SHAKE_DEADLINE: Duration = Duration::from_secs(15);
 
+/// The time between two segments of what is sent in pieces.
+const BETWEEN_SEGMENTS: Duration = Duration::from_millis(2);
+
 /// How often a connection that is dropped is tried again.
 const DROPS: u32 = 2;
 
@@ -203,6 +206,10 @@ impl Client {
         }
         for piece in bytes.chunks(piece.max(1)) {
             timeout(SHAKE_DEADLINE, self.tcp.write_all(piece)).await??;
+            if piece.len() < bytes.len() {
+                // Segments that follow at once are read together by a target that is busy.
+                sleep(BETWEEN_SEGMENTS).await;
+            }
         }
         Ok(())
     }
