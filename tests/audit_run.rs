@@ -136,7 +136,7 @@ async fn a_target_that_lets_nobody_in_any_longer_is_left_alone() {
     let given_up = |finding: &&&Finding| finding.verdict.said.contains("the good twin was tried 3 times");
     assert_eq!(tried.iter().filter(given_up).count(), tried.len() - 3, "{tried:#?}");
     let asked = server.asked.load(Ordering::SeqCst);
-    assert!(asked > 5, "{asked} handshakes");
+    assert!((5..100).contains(&asked), "{asked} handshakes");
 }
 
 #[tokio::test]

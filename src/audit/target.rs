@@ -157,17 +157,22 @@ impl Target {
     }
 }
 
-/// Words in the name of a parameter whose value is a secret, however short.
+/// Words of which a parameter's name consists whose value is a secret, unless it is very short.
 const SECRET_NAMES: [&str; 9] = ["auth", "jwt", "key", "pass", "secret", "session", "sig", "ticket", "token"];
 
-/// A value without one of those names is a secret where it is so long.
+/// A value without one of those names is a secret where it is so long, and names no place.
 const SECRET_LENGTH: usize = 16;
+
+/// A shorter value stands in other words too: it cannot be taken out.
+const LEAST_SECRET: usize = 6;
 
 /// The value of a parameter that may be a token.
 fn secret<'q>((name, value): (&'q str, &'q str)) -> Option<&'q str> {
     let name = name.to_ascii_lowercase();
-    let is_secret = value.len() >= SECRET_LENGTH || SECRET_NAMES.iter().any(|word| name.contains(word));
-    (is_secret && !value.is_empty()).then_some(value)
+    let mut words = name.split(|letter: char| !letter.is_ascii_alphanumeric());
+    let is_named = value.len() >= LEAST_SECRET && words.any(|word| SECRET_NAMES.contains(&word));
+    let is_long = value.len() >= SECRET_LENGTH && !value.contains("://") && !value.contains("%3A%2F");
+    (is_named || is_long).then_some(value)
 }
 
 #[cfg(test)]
@@ -195,5 +200,28 @@ impl Target {
             log: None,
             browser: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_a_token_in_a_query_is_a_secret_and_nothing_else() {
+        let cases = [
+            (("token", "s3cret"), true),
+            (("access_token", "abcdef"), true),
+            (("room", "kJ3vPq8sLx0ZtYw2"), true),
+            (("monkey", "1"), false),
+            (("key", "1"), false),
+            (("design", "classic"), false),
+            (("room", "general"), false),
+            (("redirect", "https://app.example.com/"), false),
+        ];
+        for (pair, is_secret) in cases {
+            assert_eq!(secret(pair).is_some(), is_secret, "{pair:?}");
+        }
+        assert_eq!(cases.len(), 8);
     }
 }

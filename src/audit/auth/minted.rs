@@ -21,8 +21,8 @@ pub fn credential(
     Ok(Credential { carrier, tokens, minted: Some(Minted { subjects, at: now }) })
 }
 
-/// Mints the target's tokens anew where half of their life is over, so that none ends within a suite. Tokens that were
-/// given stay, and so does what no key can sign.
+/// Mints the target's tokens anew where half of their life is over, so that none ends within a handshake; says whether
+/// it did. Tokens that were given stay, and so does what no key can sign.
 pub fn renew(target: &mut Target, now: UnixSeconds) -> bool {
     let (Some(signing), Some(credential)) = (&target.signing, &mut target.credential) else { return false };
     let Some(minted) = &mut credential.minted else { return false };

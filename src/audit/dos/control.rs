@@ -103,9 +103,11 @@ pub(super) async fn round_trip(wire: &mut Wire, word: &[u8], patience: Duration)
                 let code = frame.close_code().map_or_else(|| String::from("without a code"), |code| code.to_string());
                 return Err(format!("it was closed: {code}"));
             }
-            Heard::This(_) => {}
+            Heard::This(_) if Instant::now() < until => {}
             Heard::End(_) => return Err(String::from("it was cut")),
-            Heard::Silence => return Err(format!("a Ping was not answered within {} s", patience.as_secs())),
+            Heard::This(_) | Heard::Silence => {
+                return Err(format!("a Ping was not answered within {} s", patience.as_secs()));
+            }
             Heard::Garbled(why) => return Err(why),
         }
     }

@@ -220,7 +220,7 @@ faults! {
             "SM11 lengths that are none",
             "SM11 two lengths",
         ];
-    /// A body is waited for that somebody announces who asks for no upgrade.
+    /// Where no upgrade is asked for, a body that is announced is waited for.
     BodyAwaited: Handshake ["H103 a body that never comes"];
     /// Fields that announce a body are not looked at; bytes behind a head are refused all the same.
     BodyFieldsUnchecked:
@@ -280,7 +280,7 @@ faults! {
     LineForwarded: Handshake ["HS02 a line without a version"];
     /// The preface of HTTP/2 is forwarded.
     PrefaceForwarded: Handshake ["SM15 the preface of HTTP/2"];
-    /// What begins with no letter is forwarded.
+    /// What begins above ASCII is forwarded.
     NoiseForwarded: Handshake ["H110 noise before a request"];
     /// A target that is no path is taken for the path that is served.
     ProxyTargetServed: Handshake ["HS17 a target for a proxy"];
