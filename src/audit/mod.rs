@@ -212,11 +212,10 @@ async fn judge(suite: Suite, probe: &Probe, exam: &mut Exam, twin: &mut Twin) ->
     }
     let (limit, mark) = (longest(suite, exam), exam.mark());
     // On the heap: what a suite keeps over its waits is large.
-    let verdict = timeout(limit, Box::pin(tried(probe, exam))).await;
-    let verdict = verdict.unwrap_or_else(|_| {
+    let judged = timeout(limit, Box::pin(tried(probe, exam))).await;
+    let mut verdict = judged.unwrap_or_else(|_| {
         Verdict::undecided(format!("broken off after {} s: the target answers too slowly for it", limit.as_secs()))
     });
-    let mut verdict = verdict;
     if let Some(canary) = &exam.canary {
         canary.honest();
         if verdict.outcome == Outcome::Held && mark.is_some_and(|mark| canary.has_forgotten(mark)) {

@@ -11,7 +11,7 @@ use super::{jws, keyless, now, request};
 use crate::audit::answer::Answer;
 use crate::audit::exam::Asked;
 use crate::audit::wire::Wire;
-use crate::audit::{Canary, Exam, Verdict};
+use crate::audit::{Exam, Verdict};
 
 /// How many wrong tokens are tried one behind the other.
 const GUESSES: usize = 100;
@@ -99,7 +99,7 @@ fn without_ids(text: &str) -> String {
 
 /// None of many wrong tokens comes in: each is judged, or a limit shows.
 pub(super) async fn judge_many(exam: &mut Exam) -> Verdict {
-    let mark = exam.canary.as_ref().map(Canary::mark);
+    let mark = exam.mark();
     let mut tally = Tally::default();
     for number in 1..=GUESSES {
         let bytes = request(exam, &guess(number)).bytes();
@@ -117,9 +117,7 @@ pub(super) async fn judge_many(exam: &mut Exam) -> Verdict {
             break;
         }
     }
-    if let (Some(canary), Some(mark)) = (&exam.canary, mark)
-        && !canary.since(mark).await.is_empty()
-    {
+    if exam.reached(mark, exam.target.path.as_bytes()).await {
         return Verdict::fell("one of the guesses reached the backend");
     }
     tally.verdict()
