@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
 
+use tokio::runtime::Handle;
+
 use super::house::{Door, House};
 use crate::config::Certificate;
 use crate::limits::Fill;
@@ -41,6 +43,7 @@ impl Origin {
         Some(metrics::Readings {
             generation: house.snapshot.load().generation,
             last_reload_success: house.reloaded.load(Ordering::Relaxed),
+            tasks: Handle::try_current().map_or(0, |runtime| count(runtime.metrics().num_alive_tasks())),
             log_lines_lost: house.observer.untold(),
             shared_charges: usage.shared,
             tables: vec![

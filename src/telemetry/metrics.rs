@@ -31,6 +31,8 @@ pub struct Readings {
     pub generation: u64,
     /// Whether the last reload of the configuration was good; true where there was none.
     pub last_reload_success: bool,
+    /// Tasks of the runtime that live.
+    pub tasks: u64,
     /// Log lines lost since the start.
     pub log_lines_lost: u64,
     /// Charges that found their table full and went to the bucket of a wider network, since the start.
@@ -279,6 +281,13 @@ impl Collector for Asked {
             "Whether the last reload of the configuration was good",
             None,
             good.metric_type(),
+        )?)?;
+        let tasks = ConstGauge::new(readings.tasks);
+        tasks.encode(encoder.encode_descriptor(
+            "tasks",
+            "Tasks of the runtime that live: one for each session and pending connection, and a few",
+            None,
+            tasks.metric_type(),
         )?)?;
         let used = readings.tables.iter().map(|fill| ([("table", fill.table)], fill.used));
         gauges(&mut encoder, "table_used", "Places taken in a bounded table", used)?;

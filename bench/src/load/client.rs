@@ -160,6 +160,21 @@ impl Client {
         timeout(PATIENCE, end).await.during("waiting for the end of a connection")?
     }
 
+    /// Gives the connection up with a reset: nothing that is under way arrives.
+    pub(crate) fn reset(self) -> Outcome<()> {
+        self.tcp.set_zero_linger().during("ending a connection")
+    }
+
+    /// Begins a handshake and gives it up.
+    pub(crate) async fn turn_back(target: &Target, number: usize) -> Outcome<()> {
+        let turned = async {
+            let mut client = Self::connect(target, number).await?;
+            let request = target.request("dGhlIHNhbXBsZSBub25jZQ==", None);
+            client.send(request.as_bytes().get(..request.len() / 2).unwrap_or_default()).await
+        };
+        timeout(PATIENCE, turned).await.during("turning back")?
+    }
+
     /// Ends this side.
     pub(crate) async fn finish(&mut self) -> Outcome<()> {
         match poll_fn(|cx| Pin::new(&mut self.tcp).poll_shutdown(cx)).await {

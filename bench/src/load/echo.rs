@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::client::{BATCH_BYTES, Client, Received};
 use super::{Common, GRACE, next, open_all};
 use crate::fault::{During as _, Fault, Outcome};
-use crate::frame::{self, BINARY, CONTINUATION, Ends, Frames, Header, LONGEST_CONTROL, PING, PONG, Piece};
+use crate::frame::{self, BINARY, CLOSE, CONTINUATION, Ends, Frames, Header, LONGEST_CONTROL, PING, PONG, Piece};
 use crate::latency::{Latencies, now};
 
 /// The most bytes that all connections' messages may take together.
@@ -169,6 +169,10 @@ pub(crate) struct Exchange {
     matched: usize,
     /// The payload of a Ping that has not come whole.
     ping: Vec<u8>,
+    /// The payload of a Close.
+    close: Option<Vec<u8>>,
+    /// Something came back that was not sent.
+    is_wrong: bool,
 }
 
 impl Exchange {
@@ -192,12 +196,30 @@ impl Exchange {
             returned: 0,
             matched: 0,
             ping: Vec::new(),
+            close: None,
+            is_wrong: false,
         })
     }
 
     /// Whether every message that was begun has come back.
     pub(crate) fn is_settled(&self) -> bool {
         self.begun == self.returned && self.handed == 0
+    }
+
+    /// How many messages have come back whole.
+    pub(crate) fn returned(&self) -> u64 {
+        self.returned
+    }
+
+    /// Whether something came back that was not sent.
+    pub(crate) fn is_wrong(&self) -> bool {
+        self.is_wrong
+    }
+
+    /// The code of the Close that came (RFC 6455 section 7.4), 1005 where it has none; nothing where none came.
+    pub(crate) fn close_code(&self) -> Option<u16> {
+        let code = |body: &Vec<u8>| body.first_chunk().map_or(1005, |code| u16::from_be_bytes(*code));
+        self.close.as_ref().map(code)
     }
 
     /// Sends what may be sent until the kernel takes no more.
@@ -217,7 +239,8 @@ impl Exchange {
         client: &mut Client,
         latency: &mut impl FnMut(Duration),
     ) -> Poll<Outcome<()>> {
-        match ready!(client.poll_receive(cx, |bytes| self.verify(bytes, latency)))? {
+        let verify = |bytes: &[u8]| self.verify(bytes, latency).inspect_err(|_| self.is_wrong = true);
+        match ready!(client.poll_receive(cx, verify))? {
             Received::Bytes => Poll::Ready(Ok(())),
             Received::End => Poll::Ready(Err(Fault::new("a connection ended before its messages came back"))),
         }
@@ -265,6 +288,10 @@ impl Exchange {
                 Header { opcode: BINARY | CONTINUATION, .. } => self.compare(piece)?,
                 Header { opcode: PING, length: ..=LONGEST_CONTROL, .. } => {
                     self.answer(piece);
+                    continue;
+                }
+                Header { opcode: CLOSE, length: ..=LONGEST_CONTROL, .. } => {
+                    self.close.get_or_insert_default().extend_from_slice(piece.payload);
                     continue;
                 }
                 Header { opcode: PONG, .. } => continue,

@@ -10,6 +10,7 @@ mod handshake;
 mod idle;
 mod target;
 mod tokens;
+mod visits;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -115,6 +116,8 @@ pub(crate) enum Load {
     Refused(handshake::HandshakeArgs),
     /// Connections beyond the cap, each closed without a word.
     Dropped(dropped::DroppedArgs),
+    /// Clients that come, exchange messages and leave, in every way in which clients do: the load of a soak.
+    Visits(visits::VisitsArgs),
 }
 
 /// Loads, and returns what was measured.
@@ -127,6 +130,7 @@ pub(crate) fn run(load: &Load) -> Outcome<Value> {
             Load::Handshake(args) => handshake::run(args, Expected::Admitted).await,
             Load::Refused(args) => handshake::run(args, Expected::Refused).await,
             Load::Dropped(args) => dropped::run(args).await,
+            Load::Visits(args) => visits::run(args).await,
         }
     })
 }

@@ -10,6 +10,7 @@ fn metrics() -> Metrics {
     let readings = Readings {
         generation: 7,
         last_reload_success: true,
+        tasks: 12,
         log_lines_lost: 3,
         shared_charges: 2,
         tables: vec![TableFill { table: "addresses", used: 5, capacity: 1024 }],
@@ -84,6 +85,7 @@ fn every_count_is_on_the_page() {
         "wsgate_shared_charges_total 2",
         "wsgate_config_generation 7",
         "wsgate_config_last_reload_success 1",
+        "wsgate_tasks 12",
         "wsgate_table_used{table=\"addresses\"} 5",
         "wsgate_table_capacity{table=\"addresses\"} 1024",
         "wsgate_certificate_days_left{listener=\"[::]:8443\",certificate=\"certs/\\\"a\\\".pem\"} 30",
@@ -93,7 +95,7 @@ fn every_count_is_on_the_page() {
     for line in lines {
         assert!(page.lines().any(|found| found == line), "{line} is missing in\n{page}");
     }
-    assert_eq!(lines.len(), 20);
+    assert_eq!(lines.len(), 21);
 }
 
 #[test]
