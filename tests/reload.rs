@@ -7,13 +7,13 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use support::backend::{SWITCHING, Seen};
 use support::frames::{BINARY, CLOSE, FIN, masked};
 use support::house::ORIGIN;
 use support::tokens::{Signer, digest};
-use support::{Cases, House, Plan, Request, Step, Wire, cases, within};
+use support::{Cases, House, Plan, Request, Step, Wire, cases, eventually, within};
 use wsgate::event::{Event, Opened, Refused};
 use wsgate::policy::Reason;
 use wsgate::session::Cause;
@@ -286,35 +286,47 @@ fn listed_in(generation: u64) -> &'static str {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_decision_is_of_exactly_one_version() {
+    hundred_reloads_during(1000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "twenty thousand handshakes: `.ci/long` runs it"]
+async fn every_decision_of_twenty_thousand_is_of_exactly_one_version() {
+    hundred_reloads_during(20_000).await;
+}
+
+/// A hundred reloads, spread over at least this many handshakes.
+async fn hundred_reloads_during(handshakes: u64) {
     const RELOADS: u64 = 100;
     const CLIENTS: usize = 16;
     let house = Arc::new(Plan::plain().without_tls().build().await);
-    let going = Arc::new(AtomicUsize::new(1));
+    let (going, count) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(0)));
     let mut clients = tokio::task::JoinSet::new();
     for number in 0..CLIENTS {
-        let (house, going) = (Arc::clone(&house), Arc::clone(&going));
+        let (house, going, count) = (Arc::clone(&house), Arc::clone(&going), Arc::clone(&count));
         let origin = if number % 2 == 0 { ORIGIN } else { OTHER_ORIGIN };
         let request = house.request_with(|request| request.set("Origin", origin)).bytes();
         clients.spawn(async move {
-            let mut answered = 0;
-            while going.load(Ordering::Relaxed) == 1 {
+            while going.load(Ordering::Relaxed) {
                 let mut wire = Wire::over(house.tcp().await);
                 wire.send(&request).await;
                 assert!([101, 403].contains(&wire.answer_head().await.status));
-                answered += 1;
+                count.fetch_add(1, Ordering::Relaxed);
             }
-            answered
         });
     }
     for reload in 1..=RELOADS {
+        let due = handshakes * reload / RELOADS;
+        eventually("clients are answered", || count.load(Ordering::Relaxed) >= due).await;
         house.rewrite(POLICY, &format!("[origin]\nallow = [\"{}\"]", listed_in(reload + 1)));
         assert_eq!(house.reloads().await.generation, reload + 1);
     }
-    going.store(0, Ordering::Relaxed);
-    let mut answered = 0;
+    going.store(false, Ordering::Relaxed);
     while let Some(client) = within("a client", clients.join_next()).await {
-        answered += client.unwrap();
+        client.unwrap();
     }
+    let answered = usize::try_from(count.load(Ordering::Relaxed)).unwrap();
+    assert!(count.load(Ordering::Relaxed) >= handshakes);
     house.is_at_rest().await;
     let told = house.record.since(0);
     let (mut opened, mut refused, mut closed, mut revoked) = (0_usize, 0_usize, 0_usize, 0_usize);
