@@ -6,14 +6,17 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use rustls::pki_types::ServerName;
 use support::backend::{SWITCHING, Seen};
 use support::frames::{BINARY, CLOSE, FIN, masked};
-use support::house::ORIGIN;
+use support::house::{HOST, ORIGIN};
 use support::tokens::{Signer, digest};
 use support::{Cases, House, Plan, Request, Step, Wire, cases, eventually, within};
+use tokio_rustls::TlsConnector;
 use wsgate::event::{Event, Opened, Refused};
 use wsgate::policy::Reason;
 use wsgate::session::Cause;
@@ -173,6 +176,57 @@ async fn a_bad_configuration_changes_nothing_and_says_why() {
     let reloaded = house.reloads().await;
     assert_eq!((reloaded.generation, reloaded.judged.sessions), (2, 0), "the twin");
     assert_eq!(house.record.notice(mark, "reloaded").await.text, "policy version 2; 0 sessions judged again, 0 ended");
+}
+
+/// The metric that an operator watches.
+async fn last_reload(house: &House) -> String {
+    let mut wire = Wire::over(Wire::tcp_from("127.0.0.1", house.gateway.health_address().unwrap()).await.unwrap());
+    wire.send(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").await;
+    let page = String::from_utf8(wire.rest().await.0).unwrap();
+    page.lines().find_map(|line| line.strip_prefix("wsgate_config_last_reload_success ")).unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_metric_tells_whether_the_last_reload_was_good() {
+    let house = Plan::plain().gateway("health = { address = \"127.0.0.1:0\" }").build().await;
+    assert_eq!(last_reload(&house).await, "1", "before any");
+    let good = fs::read(house.folder.path().join(POLICY)).unwrap();
+    fs::write(house.folder.path().join(POLICY), "this is not TOML").unwrap();
+    house.refuses_to_reload().await;
+    assert_eq!(last_reload(&house).await, "0");
+    fs::write(house.folder.path().join(POLICY), good).unwrap();
+    house.reloads().await;
+    assert_eq!(last_reload(&house).await, "1", "the twin");
+    cases::held("OP04", "the metric of the last reload");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_at_other_paths_are_shown_after_a_reload() {
+    const MOVED: &str = "[[listener]]\naddress = \"127.0.0.1:0\"\ncertificates = [{ chain = \"certs/next.pem\", key = { file = \"certs/next.key\" } }]";
+    let house = House::plain().await;
+    let next = house.authority.leaf(&[HOST]);
+    let mut session = house.session().await;
+    house.rewrite("gateway.toml", MOVED);
+    let refused = house.refuses_to_reload().await;
+    assert!(refused.contains("next.pem"), "{refused}");
+    assert_ne!(shown(&house).await, next.der());
+    for (name, pem) in [("next.pem", &next.chain_pem), ("next.key", &next.key_pem)] {
+        let path = house.folder.path().join("certs").join(name);
+        fs::write(&path, pem).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    house.reloads().await;
+    assert_eq!(shown(&house).await, next.der());
+    session.echoes("the connection that I have goes on").await;
+    cases::held("OP04", "certificates at other paths");
+}
+
+/// The certificate that a client is shown, in DER.
+async fn shown(house: &House) -> Vec<u8> {
+    let name = ServerName::try_from(HOST).unwrap();
+    let client = TlsConnector::from(house.authority.client(&[b"http/1.1"]));
+    let stream = within("a TLS handshake", client.connect(name, house.tcp().await)).await.unwrap();
+    stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
 }
 
 #[tokio::test(flavor = "multi_thread")]
