@@ -731,7 +731,7 @@ async fn a_backend_connection_is_never_used_twice() {
 }
 
 /// Headers of a client that no backend may see, or only as the gateway wrote them.
-const FOREIGN: [(&str, &str, &str); 26] = [
+const FOREIGN: [(&str, &str, &str); 28] = [
     ("HS11", "Sec-WebSocket-Accept", "canary-accept"),
     ("ID01", "X-Forwarded-For", "canary, 6.6.6.6"),
     ("ID01", "X-Forwarded-Proto", "canary-proto"),
@@ -744,6 +744,8 @@ const FOREIGN: [(&str, &str, &str); 26] = [
     ("ID01", "X-SSL-Client-Cert", "canary-cert"),
     ("ID01", "True-Client-IP", "canary-true"),
     ("ID11", "X-Request-Id", "canary-request"),
+    ("ID01", "X-Wsgate-Session-Until", "canary-until"),
+    ("ID01", "X-Wsgate-Anything", "canary-ours"),
     ("SM19", "Cookie", "canary=1"),
     ("SM19", "Proxy-Authorization", "Basic canary"),
     ("SM19", "Proxy-Connection", "canary"),
@@ -783,6 +785,7 @@ async fn nothing_reaches_the_backend_that_the_gateway_did_not_build() {
         assert_eq!(request.one("host"), Some(HOST));
         assert_eq!(request.one("user-agent"), Some("twin/1.0"), "a header that the policy names passes");
         assert!(request.one("x-request-id").is_some_and(|id| id.len() >= 16 && id.len() <= 64));
+        assert!(request.one("x-wsgate-session-until").is_some_and(|end| end.parse::<u64>().is_ok()));
         assert_eq!(request.one("authorization"), None, "a verified token is stripped");
         assert_ne!(request.one("sec-websocket-key"), Some(KEY), "a key of our own");
         cases.held(id, name);

@@ -198,7 +198,7 @@ fn told(head: Vec<u8>) -> (String, Vec<(String, String)>) {
     let request = Seen { head, ..Seen::default() }.request();
     let mut headers = request.headers;
     for (name, value) in &mut headers {
-        if ["sec-websocket-key", "x-request-id"].contains(&name.as_str()) {
+        if ["sec-websocket-key", "x-request-id", "x-wsgate-session-until"].contains(&name.as_str()) {
             value.clear();
         }
     }

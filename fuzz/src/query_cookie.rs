@@ -47,7 +47,7 @@ tokens = "chat.tokens"
 from = ["authorization", "subprotocol:bearer", "query:token", "cookie:session"]
 "#;
 /// All that a backend may get.
-const FORWARDED: [&str; 14] = [
+const FORWARDED: [&str; 15] = [
     "host",
     "upgrade",
     "connection",
@@ -61,6 +61,7 @@ const FORWARDED: [&str; 14] = [
     "x-forwarded-proto",
     "x-forwarded-host",
     "x-request-id",
+    "x-wsgate-session-until",
     "authorization",
 ];
 

@@ -165,7 +165,7 @@ async fn admit(
 fn uphold(house: &House, admission: &Admission, resident: &Resident, visit: &mut Visit) -> Result<Upheld, Refusal> {
     let snapshot = house.snapshot.load_full();
     if snapshot.generation == visit.generation() {
-        let session_until = admission.principal.session_until();
+        let session_until = admission.principal.lease(&admission.policy.session);
         return Ok(Upheld { policy: Arc::clone(&admission.policy), session_until });
     }
     visit.is_judged_by(snapshot.generation);

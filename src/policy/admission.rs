@@ -17,6 +17,7 @@ use super::origin::{AllowedOrigin, AmbientCredential};
 use super::screen::Screened;
 use super::{Policy, Reason, Refusal};
 use crate::secret::Secret;
+use crate::session::SessionRules;
 use crate::units::UnixSeconds;
 use crate::ws::opening::OpeningHandshake;
 
@@ -49,6 +50,11 @@ impl Principal {
             Self::Verified(verified) => verified.session_until,
             Self::Deferred | Self::Anonymous => None,
         }
+    }
+
+    /// The same under these rules, which may let a session outlive its credential.
+    pub fn lease(&self, rules: &SessionRules) -> Option<UnixSeconds> {
+        self.session_until().filter(|_| !rules.outlives_credential)
     }
 }
 
@@ -100,6 +106,16 @@ pub struct Admission {
     /// The marker (`bearer`) to answer if the token came as a subprotocol and the backend chooses none.
     pub subprotocol_marker: Option<String>,
     _witness: Witness,
+}
+
+impl Admission {
+    /// The last second that its session may see: the end of its lease or of the policy's greatest age. Chance may end it
+    /// sooner.
+    pub fn session_ends(&self) -> UnixSeconds {
+        let rules = &self.policy.session;
+        let oldest = self.judged_at.saturating_add(rules.max_age);
+        self.principal.lease(rules).map_or(oldest, |lease| lease.min(oldest))
+    }
 }
 
 /// Cannot be made outside this module.

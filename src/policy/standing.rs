@@ -105,7 +105,7 @@ impl Standing {
         let presented = self.credential.as_ref().filter(|one| carriers(ways).contains(&one.carrier));
         let principal = prove_presented(presented, ways, keys, self.judged_at)?;
         self.judge_identity(&principal)?;
-        Ok(Upheld { policy: Arc::clone(policy), session_until: principal.session_until() })
+        Ok(Upheld { policy: Arc::clone(policy), session_until: principal.lease(&policy.session) })
     }
 
     /// Client and backend keep to what they agreed on, so it must be allowed as it is.

@@ -15,6 +15,8 @@ pub struct SessionRules {
     pub idle_timeout: Duration,
     /// No session is older; jitter shortens this by up to a tenth.
     pub max_age: Duration,
+    /// Whether a session outlives its credential (`danger_outlive_token`): the greatest age alone ends it then.
+    pub outlives_credential: bool,
     /// A side that was silent this long is sent a ping.
     pub ping_interval: Duration,
     /// A pinged side that sends not one byte for this long is dead.
@@ -59,6 +61,7 @@ impl Default for SessionRules {
             from_backend: DirectionRules::default_from_backend(),
             idle_timeout: Duration::from_secs(3600),
             max_age: Duration::from_secs(12 * 3600),
+            outlives_credential: false,
             ping_interval: Duration::from_secs(30),
             pong_timeout: Duration::from_secs(20),
             first_message: None,

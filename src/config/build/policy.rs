@@ -9,11 +9,13 @@ use crate::config::diagnostic::{Code, Place};
 use crate::config::example::{self, Example};
 use crate::config::raw::policy::{RawPolicy, RawRoute};
 use crate::config::raw::words::At;
-use crate::config::scope::Scope;
+use crate::config::scope::{Scope, span_of};
+use crate::policy::auth::Auth;
 use crate::policy::auth::keys::Keys;
 use crate::policy::forward::{PathRule, Upstream};
 use crate::policy::route::{HostPattern, PathPattern, Route};
 use crate::policy::{Policy, PolicyName};
+use crate::session::SessionRules;
 
 /// The most hosts of one policy.
 const MOST_HOSTS: usize = 1_000;
@@ -52,6 +54,7 @@ pub(super) fn build(
     let origin = origin::build(raw, scope, &auth, upstream.as_ref());
     let quotas = session::quotas(&raw.limits, &mut scope.table("limits"), above.ceiling);
     let session = session::rules(&raw.session, &mut scope.table("session"), above.ceiling);
+    outliving(raw, &auth, &session, scope);
     let examples = examples(raw, scope);
     let (routed, upstream) = (routed?, upstream?);
     strippable(&upstream, &routed, raw, scope);
@@ -63,6 +66,16 @@ pub(super) fn build(
     let dangers = scope.take_dangers();
     let policy = Policy { name, route, upstream, origin, auth, quotas, session: session.into(), dangers };
     Some(Built { policy, examples, hosts: placed(routed.hosts, scope), paths: placed(routed.paths, scope) })
+}
+
+/// Where no token is verified here, none ends a session.
+fn outliving(raw: &RawPolicy, auth: &[Auth], session: &SessionRules, scope: &mut Scope<'_>) {
+    let verifies = auth.iter().any(|way| matches!(way, Auth::Jwt(_) | Auth::Token(_)));
+    if let Some(span) = span_of(&raw.session.danger_outlive_token).filter(|_| session.outlives_credential && !verifies)
+    {
+        let message = "no token is verified here, and so none ends a session";
+        scope.error(Code::OutOfPlace, span, message, "take danger_outlive_token out");
+    }
 }
 
 fn placed<T>(list: Vec<(T, Range<usize>)>, scope: &Scope<'_>) -> Vec<(T, Place)> {

@@ -44,6 +44,7 @@ pub(super) fn rules(raw: &RawSession, scope: &mut Scope<'_>, ceiling: &Ceiling) 
         from_backend,
         idle_timeout: under(scope, "idle_timeout", &raw.idle_timeout, default.idle_timeout, ceiling.idle_timeout),
         max_age: under(scope, "max_age", &raw.max_age, default.max_age, ceiling.max_age),
+        outlives_credential: scope.danger("danger_outlive_token", &raw.danger_outlive_token),
         ping_interval: scope.or("ping_interval", &raw.ping_interval, default.ping_interval),
         pong_timeout: scope.or("pong_timeout", &raw.pong_timeout, default.pong_timeout),
         first_message: scope.optional_or("first_message", &raw.first_message, None, "\"no deadline\""),

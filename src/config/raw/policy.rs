@@ -160,6 +160,8 @@ pub struct RawSession {
     pub idle_timeout: Key<Time>,
     /// No session is older; jitter shortens this. Default: "12h".
     pub max_age: Key<Time>,
+    /// Why a session may go on when its credential has run out: `max_age` alone ends it then.
+    pub danger_outlive_token: Key<Why>,
     /// A side that was silent this long is sent a ping. Default: "30s".
     pub ping_interval: Key<Time>,
     /// A pinged side that sends not one byte for this long is dead. Default: "20s".

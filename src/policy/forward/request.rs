@@ -1,8 +1,8 @@
 //! The request head that a backend gets: written from an [`Admission`], line by line, from an allow-list.
 //!
 //! Nothing that a client sent is copied because it was there. What passes is the handshake's own fields, Origin, and the
-//! client headers and cookies that the policy names; what the gateway itself says (X-Forwarded-*, X-Request-Id, identity
-//! headers) stands last, and a client's own version of it never passes. A control character cannot be written.
+//! client headers and cookies that the policy names; what the gateway itself says (X-Forwarded-*, X-Request-Id,
+//! X-Wsgate-*, identity headers) stands last, and a client's own version of it never passes. A control character cannot be written.
 
 use std::fmt;
 
@@ -87,6 +87,7 @@ pub fn build_request(
     head.field("X-Forwarded-Proto", facts.proto)?;
     head.field("X-Forwarded-Host", &opening.authority.raw)?;
     head.field("X-Request-Id", &facts.request_id.to_string())?;
+    head.field("X-Wsgate-Session-Until", &admission.session_ends().0.to_string())?;
     if let Principal::Verified(verified) = &admission.principal {
         for (name, pointer) in &upstream.identity {
             if let Some(value) = claim_at(&verified.claims, pointer).and_then(identity_value) {
@@ -121,7 +122,7 @@ pub fn is_reserved_header(name: &str) -> bool {
         "x-client-ip",
         "true-client-ip",
     ];
-    const PREFIXES: [&str; 4] = ["sec-websocket-", "x-forwarded-", "proxy-", ":"];
+    const PREFIXES: [&str; 5] = ["sec-websocket-", "x-forwarded-", "x-wsgate-", "proxy-", ":"];
     NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 

@@ -93,6 +93,7 @@ fn the_plain_request_is_exactly_this() {
         "X-Forwarded-Proto: https",
         "X-Forwarded-Host: Chat.example.com:8443",
         "X-Request-Id: 07070707070707070707070707070707",
+        "X-Wsgate-Session-Until: 1800043200",
     ];
     assert_eq!(lines(&admission), expected);
     let request = written(&admission).unwrap();
@@ -110,6 +111,7 @@ fn id01_id11_hs06_hs11_sm19_nothing_else_of_the_clients_passes() {
         ("forwarded", "for=1.2.3.4"),
         ("x-real-ip", "1.2.3.4"),
         ("x-request-id", "evil"),
+        ("x-wsgate-session-until", "9999999999"),
         ("x-user-id", "root"),
         ("x-auth-user", "root"),
         ("x-ssl-client-dn", "root"),
@@ -134,7 +136,7 @@ fn id01_id11_hs06_hs11_sm19_nothing_else_of_the_clients_passes() {
         });
         assert_eq!(identity, plain_lines, "{name} as identity, and nobody verified");
     }
-    assert_eq!(hostile.len(), 18);
+    assert_eq!(hostile.len(), 19);
 }
 
 #[test]
@@ -361,12 +363,12 @@ proptest! {
             let mut fields = [httparse::EMPTY_HEADER; 32];
             let mut parsed = httparse::Request::new(&mut fields);
             prop_assert_eq!(parsed.parse(&request.bytes), Ok(httparse::Status::Complete(request.bytes.len())));
-            prop_assert_eq!(request.bytes.iter().filter(|byte| **byte == b'\n').count(), 17);
+            prop_assert_eq!(request.bytes.iter().filter(|byte| **byte == b'\n').count(), 18);
             let names: Vec<&str> = parsed.headers.iter().map(|field| field.name).collect();
             prop_assert_eq!(names, [
                 "Host", "Upgrade", "Connection", "Sec-WebSocket-Version", "Sec-WebSocket-Key", "Sec-WebSocket-Protocol",
                 "Sec-WebSocket-Extensions", "Origin", "x-tag", "Cookie", "X-Forwarded-For", "X-Forwarded-Proto",
-                "X-Forwarded-Host", "X-Request-Id", "x-id",
+                "X-Forwarded-Host", "X-Request-Id", "X-Wsgate-Session-Until", "x-id",
             ]);
         }
     }
