@@ -9,17 +9,15 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
-use rustls::ClientConfig;
 use serde_json::Value;
 use support::cases::{Cases, held};
-use support::client::{Answer, Request, Wire};
+use support::client::Wire;
 use support::frames;
-use support::house::{HEADER_ONLY, HOST, ORIGIN, Written};
-use support::process::{Process, Ran, Running, WSGATE, ran};
-use support::{Backend, Plan, Step, eventually};
+use support::house::{HEADER_ONLY, HOST, ORIGIN};
+use support::process::{Process, WSGATE, ran};
+use support::{Plan, Stand, Step, eventually};
 
 const COMMANDS: [&str; 10] =
     ["run", "check", "explain", "demo", "connect", "init", "token", "certs", "schema", "completions"];
@@ -210,68 +208,6 @@ async fn schemas_and_completions_are_printed() {
     let bash = ran(folder.path(), &["completions", "bash"], "").await;
     bash.ended(0).told(&["complete -F"]);
     assert!(COMMANDS.iter().all(|command| bash.out.contains(command)));
-}
-
-/// A gateway of the built binary in front of a recording backend.
-struct Stand {
-    running: Running,
-    backend: Backend,
-    written: Written,
-    token: String,
-    client: Arc<ClientConfig>,
-}
-
-impl Stand {
-    async fn new(plan: Plan) -> Self {
-        Self::started(plan, |config| {
-            let mut command = Command::new(WSGATE);
-            command.args(["run", "--config", config]);
-            command
-        })
-        .await
-    }
-
-    async fn started(plan: Plan, command: impl FnOnce(&str) -> Command) -> Self {
-        let backend = Backend::echo().await;
-        let plan = plan.gateway("log = { format = \"json\" }");
-        let (written, token) = (plan.written(backend.address), plan.signs().token());
-        fs::write(written.folder.path().join("token"), &token).unwrap();
-        let config = written.folder.path().join("gateway.toml");
-        let running = Running::start(command(config.to_str().unwrap())).await;
-        let client = written.authority.client(&[b"http/1.1"]);
-        Self { running, backend, written, token, client }
-    }
-
-    fn request(&self) -> Request {
-        let mut request = Request::good(HOST, "/chat");
-        request.set("Origin", ORIGIN);
-        request.set("Authorization", format!("Bearer {}", self.token));
-        request
-    }
-
-    async fn asks(&self, request: &Request) -> (Wire, Answer) {
-        self.running.asked(&self.client, HOST, request).await
-    }
-
-    async fn session(&self) -> Wire {
-        let request = self.request();
-        let (mut wire, answer) = self.asks(&request).await;
-        answer.is_switching(&request);
-        wire.echoes("hello").await;
-        wire
-    }
-
-    /// `wsgate` beside the running gateway.
-    async fn ran(&self, arguments: &[&str], input: &str) -> Ran {
-        ran(self.written.folder.path(), arguments, input).await
-    }
-
-    /// `wsgate connect` to the running gateway.
-    async fn connects(&self, arguments: &[&str], input: &str) -> Ran {
-        let url = format!("wss://localhost:{}/chat", self.running.address.port());
-        let common = ["connect", &url, "--ca", "certs/authority.pem", "--token-file", "token"];
-        self.ran(&[&common[..], arguments].concat(), input).await
-    }
 }
 
 #[tokio::test]

@@ -79,6 +79,8 @@ pub struct GatewayConfig {
     pub listeners: Vec<ListenerConfig>,
     /// From SIGTERM to the hard end.
     pub drain: Duration,
+    /// How long a gateway that is not ready any longer goes on accepting; part of `drain`.
+    pub drain_lead: Duration,
     /// The health listener; `None`: switched off.
     pub health: Option<SocketAddr>,
     /// The unix socket of the admin listener; `None`: there is none.

@@ -63,6 +63,13 @@ const GATEWAY_ROWS: &[Row] = &[
     ("mapped network", "203.0.113.7/32", "::ffff:203.0.113.0/120", Code::WrongValue, "203.0.113.0/24"),
     ("NAT64 network", "203.0.113.7/32", "64:ff9b::cb00:7107/128", Code::WrongValue, "203.0.113.7/32"),
     ("OP07 plain listener", "certificates = [", "#[", Code::Danger, "danger_plaintext"),
+    (
+        "a lead beyond the drain",
+        "drain    = \"25s\"",
+        "drain = \"5s\"\ndrain_lead = \"6s\"",
+        Code::Contradiction,
+        "raise `drain`",
+    ),
     ("not built: admin", "drain    = \"25s\"", "admin = { address = \"x\" }", Code::NotBuilt, "not built yet"),
     ("not built: state", "drain    = \"25s\"", "state = \"state\"", Code::NotBuilt, "not built yet"),
     ("AU29 no keys", "[\"certs/login-a.pem\", \"certs/login-b.pem\"]", "[]", Code::MissingKey, "without a key"),

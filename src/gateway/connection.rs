@@ -134,9 +134,6 @@ async fn admit(
     let (session, admission) = prove(house, screened, &snapshot, visit.charged())?;
     visit.proved_to_be(&admission.principal);
     let subject = house.limits.reserve_subject(&policy.name, &policy.quotas, visit.subject())?;
-    if house.closing.is_cancelled() {
-        return Err(Reason::Draining.into());
-    }
 
     let dialer = snapshot.dialers.get(&policy.name).ok_or(Reason::Internal)?;
     let key = WebSocketKey::generate(random::bytes()?);

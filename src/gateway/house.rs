@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use governor::clock::MonotonicClock;
@@ -23,7 +24,6 @@ use crate::event::{Event, Level, Notice, SharedObserver};
 use crate::limits::{Bounds, Limits};
 use crate::net::http::LINGER_SLOTS;
 use crate::net::tls::ServerTls;
-use crate::session::Cause;
 
 /// What every connection shares.
 pub(super) struct House {
@@ -36,6 +36,8 @@ pub(super) struct House {
     pub(super) tls_turns: Semaphore,
     pub(super) lingering: Semaphore,
     pub(super) sessions: Sessions,
+    /// The accept loops.
+    pub(super) doors: TaskTracker,
     /// The tasks of handshakes and sessions.
     pub(super) connections: TaskTracker,
     /// Cancelled when the listeners are to stop.
@@ -74,17 +76,17 @@ impl House {
             tls_turns: Semaphore::new(tls_turns),
             lingering: Semaphore::new(LINGER_SLOTS),
             sessions: Sessions::default(),
+            doors: TaskTracker::new(),
             connections: TaskTracker::new(),
             closing: End::new(),
             end: End::new(),
         })
     }
 
-    /// Stops the listeners and asks every session to close.
-    pub(super) fn begin_drain(&self) {
-        self.notice(Level::Info, "draining", format!("draining {} sessions", self.sessions.len()));
-        self.closing.cancel();
-        self.sessions.close_all(Cause::Drain);
+    /// The longest time that a session of the policies as they are has to close.
+    pub(super) fn close_time(&self) -> Duration {
+        let snapshot = self.snapshot.load();
+        snapshot.policies.iter().map(|policy| policy.session.close_timeout).max().unwrap_or_default()
     }
 
     /// Ends at once whatever is left.

@@ -25,6 +25,7 @@ mod admin;
 mod answer;
 mod clock;
 mod connection;
+mod drain;
 mod entrance;
 pub mod health;
 mod house;
@@ -51,6 +52,7 @@ pub struct Gateway {
     health: Arc<HealthState>,
     reloads: mpsc::Sender<reload::Asked>,
     drain: Duration,
+    drain_lead: Duration,
     drain_asked: End,
 }
 
@@ -97,7 +99,7 @@ impl Gateway {
         let addresses = listeners.iter().map(|(address, ..)| *address).collect();
         let health = config.gateway.health.map(bind).transpose()?;
         let health_address = health.as_ref().map(|(address, _)| *address);
-        let drain = config.gateway.drain;
+        let (drain, drain_lead) = (config.gateway.drain, config.gateway.drain_lead);
         let admin = config.gateway.admin.as_deref().map(AdminSocket::bind).transpose();
         let admin = admin.map_err(|error| StartError::Unusable(error.to_string()))?;
         let kept = Kept::of(&config);
@@ -114,6 +116,7 @@ impl Gateway {
             health: Arc::new(HealthState::new(metrics)),
             reloads,
             drain,
+            drain_lead,
             drain_asked: End::new(),
         };
         if let Some(socket) = admin {
@@ -150,13 +153,11 @@ impl Gateway {
         came_of_it.await.unwrap_or_else(|_| Err(Diagnostics::default()))
     }
 
-    /// Stops to accept, lets handshakes in flight finish, closes sessions with 1001 (Close at a frame boundary), and
-    /// after the configured drain time ends what is left.
+    /// Is not ready at once, goes on as it was for the configured lead, then stops to accept, lets handshakes in flight
+    /// finish and closes sessions one after the other (Close at a frame boundary); after the configured drain time it ends
+    /// what is left.
     pub async fn drain(self) {
-        self.health.set(Readiness::Draining);
-        self.house.begin_drain();
-        self.house.connections.close();
-        if tokio::time::timeout(self.drain, self.house.connections.wait()).await.is_err() {
+        if tokio::time::timeout(self.drain, self.become_empty()).await.is_err() {
             self.house.notice(Level::Warning, "drain_cut", "the drain time is over: ending what is left".into());
         }
         self.house.end_now();
@@ -167,6 +168,26 @@ impl Gateway {
         };
         // What was cancelled ends at its next await; this bound is for what blocks a thread.
         let _ = tokio::time::timeout(Duration::from_secs(2), tasks).await;
+    }
+
+    async fn become_empty(&self) {
+        self.health.set(Readiness::Draining);
+        let window = drain::window(self.drain, self.drain_lead, self.house.close_time());
+        let (sessions, lead, end) = (self.house.sessions.len(), self.drain_lead, self.drain);
+        let text = format!(
+            "draining {sessions} sessions: listeners stop in {lead:?}, then sessions close over {window:?}, the end is in {end:?}"
+        );
+        self.house.notice(Level::Info, "draining", text);
+        // Whoever sends clients here learns by then that it is not ready.
+        tokio::time::sleep(self.drain_lead).await;
+        self.house.closing.cancel();
+        self.house.doors.close();
+        self.house.doors.wait().await;
+        self.house.connections.close();
+        tokio::select! {
+            () = self.house.connections.wait() => {}
+            () = drain::tell_in_turn(&self.house.sessions, window) => {}
+        }
     }
 
     /// Returns once somebody asked for a drain by the admin socket.
@@ -191,7 +212,7 @@ impl Gateway {
         for (address, listener, door) in listeners {
             self.house.notice(Level::Info, "listening", format!("listening on {address}"));
             let house = Arc::clone(&self.house);
-            self.services.spawn(accept::accept(house, door, listener));
+            self.house.doors.spawn(accept::accept(house, door, listener));
         }
         self.services.spawn(Keeper::new(Arc::clone(&self.house), doors, kept).run(asked));
         if let Some(listener) = health {

@@ -17,6 +17,11 @@ pub(super) fn bytes<const N: usize>() -> Result<[u8; N], Refusal> {
     }
 }
 
+/// A random number, for an order or a delay; zero where the generator fails.
+pub(super) fn number() -> u64 {
+    bytes().map_or(0, u64::from_ne_bytes)
+}
+
 /// Fills a slice with random bytes, for the masks of a session.
 #[expect(clippy::expect_used, reason = "a session whose masks could be foreseen is worse than one that ends")]
 pub(super) fn fill(bytes: &mut [u8]) {

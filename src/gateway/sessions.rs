@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::clock;
@@ -16,13 +17,20 @@ use crate::session::Cause;
 
 /// Every live session by its id; bounded by the gateway's session slots.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sessions(Arc<Mutex<Live>>);
+pub(super) struct Sessions(Arc<Register>);
+
+#[derive(Debug, Default)]
+struct Register {
+    live: Mutex<Live>,
+    /// Told of who registers during a drain.
+    arrived: Notify,
+}
 
 #[derive(Debug, Default)]
 struct Live {
     residents: HashMap<ConnectionId, Arc<Resident>>,
-    /// What a session that registers is told at once.
-    closing: Option<Cause>,
+    /// Those who registered during a drain and were not taken by [`Sessions::newcomers`]; `None` without a drain.
+    newcomers: Option<Vec<Arc<Resident>>>,
     is_over: bool,
 }
 
@@ -96,8 +104,9 @@ impl Sessions {
     pub(super) fn register(&self, resident: Resident) -> Registration {
         let resident = Arc::new(resident);
         let mut live = self.lock();
-        if let Some(cause) = live.closing {
-            resident.control.end(cause);
+        if let Some(newcomers) = &mut live.newcomers {
+            newcomers.push(Arc::clone(&resident));
+            self.0.arrived.notify_one();
         }
         if live.is_over {
             resident.control.cut();
@@ -106,13 +115,17 @@ impl Sessions {
         Registration { resident, sessions: self.clone() }
     }
 
-    /// Asks every session to close, and every later one as soon as it registers.
-    pub(super) fn close_all(&self, cause: Cause) {
+    /// Every session; who registers from here on is found among the [newcomers](Self::newcomers).
+    pub(super) fn begin_drain(&self) -> Vec<Arc<Resident>> {
         let mut live = self.lock();
-        live.closing = Some(cause);
-        for resident in live.residents.values() {
-            resident.control.end(cause);
-        }
+        live.newcomers.get_or_insert_default();
+        live.residents.values().map(Arc::clone).collect()
+    }
+
+    /// Waits for sessions that register during a drain.
+    pub(super) async fn newcomers(&self) -> Vec<Arc<Resident>> {
+        self.0.arrived.notified().await;
+        self.lock().newcomers.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Cuts every session, and every later one as soon as it registers.
@@ -147,7 +160,7 @@ impl Sessions {
 
     fn lock(&self) -> MutexGuard<'_, Live> {
         // A panic while the lock is held leaves the map whole: each change is one insertion or removal.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

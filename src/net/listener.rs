@@ -104,18 +104,27 @@ pub trait Source {
 
     /// Waits for the next connection.
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
+
+    /// Takes a connection that waits already.
+    fn take_waiting(&self) -> io::Result<(Self::Stream, SocketAddr)>;
 }
 
 impl Source for Listener {
     type Stream = Incoming;
 
     async fn accept(&self) -> io::Result<(Incoming, SocketAddr)> {
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let (socket, peer) =
-            self.0.async_io(Interest::READABLE, |listener| Ok(acceptfrom_with(listener, flags)?)).await?;
-        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok()).ok_or(Errno::PROTO)?;
-        Ok((Incoming(socket), peer))
+        self.0.async_io(Interest::READABLE, take).await
     }
+
+    fn take_waiting(&self) -> io::Result<(Incoming, SocketAddr)> {
+        take(self.0.get_ref())
+    }
+}
+
+fn take(listener: &std::net::TcpListener) -> io::Result<(Incoming, SocketAddr)> {
+    let (socket, peer) = acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok()).ok_or(Errno::PROTO)?;
+    Ok((Incoming(socket), peer))
 }
 
 /// Sets what every connection is to have: accepted sockets take it over from the one that listens.
@@ -134,12 +143,14 @@ pub struct Acceptor<S: Source = Listener> {
     stop: CancellationToken,
     pause: Duration,
     noticed: Option<Instant>,
+    /// How many more may be taken behind the stop.
+    left: i32,
 }
 
 impl<S: Source> Acceptor<S> {
     /// Takes from `source` until `stop` is cancelled; tells `observer` of pauses.
     pub fn new(source: S, observer: SharedObserver, stop: CancellationToken) -> Self {
-        Self { source, observer, stop, pause: FIRST_PAUSE, noticed: None }
+        Self { source, observer, stop, pause: FIRST_PAUSE, noticed: None, left: BACKLOG }
     }
 
     /// The next connection and its address; `None` once stopped. Call it again at once: nothing but this may wait
@@ -160,6 +171,20 @@ impl<S: Source> Acceptor<S> {
                 }
             }
         }
+    }
+
+    /// Behind the stop: the next of those that the kernel has connected already. They take themselves for accepted, and a
+    /// listener that is closed resets them.
+    pub fn next_left(&mut self) -> Option<(S::Stream, SocketAddr)> {
+        while self.left > 0 {
+            self.left = self.left.saturating_sub(1);
+            match self.source.take_waiting() {
+                Ok(connection) => return Some(connection),
+                Err(error) if concerns_one_connection(&error) => {}
+                Err(_) => break,
+            }
+        }
+        None
     }
 
     fn tell(&mut self, error: &io::Error) {
@@ -219,6 +244,10 @@ mod tests {
         type Stream = u32;
 
         async fn accept(&self) -> io::Result<(u32, SocketAddr)> {
+            self.take_waiting()
+        }
+
+        fn take_waiting(&self) -> io::Result<(u32, SocketAddr)> {
             let mut script = self.0.lock().unwrap();
             if let Some(errno) = script.0.pop_front() {
                 return Err(errno.into());
@@ -284,6 +313,25 @@ mod tests {
         let (ended, ()) = tokio::join!(paused.next(), canceller);
         assert!(ended.is_none());
         assert!(start.elapsed() < FIRST_PAUSE);
+    }
+
+    #[tokio::test]
+    async fn op01_who_is_connected_already_is_taken_behind_the_stop() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let listener = Listener::new(listener).unwrap();
+        let mut stopped = Acceptor::new(listener, Arc::new(Notices::default()), stop.clone());
+        let clients = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
+        stop.cancel();
+        assert!(stopped.next().await.is_none());
+        for client in &clients {
+            assert_eq!(stopped.next_left().unwrap().1, client.local_addr().unwrap());
+        }
+        assert!(stopped.next_left().is_none(), "and nobody else");
+        let (mut broken, ..) = acceptor([Errno::CONNABORTED]);
+        assert_eq!(broken.next_left().unwrap().0, 1, "one that broke meanwhile is passed over");
+        assert_eq!(std::iter::from_fn(|| broken.next_left()).count(), 4094, "and no more than the queue holds");
     }
 
     #[tokio::test]

@@ -38,6 +38,7 @@ pub const HEADER_ONLY: &str =
 const GATEWAY: &str = r#"
 policies = ["policies/*.toml"]
 drain = "2s"
+drain_lead = "1ms"
 health = { address = "off" }
 
 [[listener]]

@@ -27,6 +27,7 @@ pub mod peers;
 pub mod process;
 pub mod queues;
 pub mod shipped;
+pub mod stand;
 pub mod tokens;
 pub mod weak;
 
@@ -37,6 +38,7 @@ pub use endpoint::{Endpoint, Ends, Transport};
 pub use examined::{Examined, examined};
 pub use frames::Frame;
 pub use house::{House, Plan};
+pub use stand::Stand;
 
 /// How long a test waits for what must happen: far beyond what it takes, so that only a broken gateway meets it.
 pub const PATIENCE: Duration = Duration::from_secs(45);

@@ -145,6 +145,8 @@ async fn show(args: &DemoArgs, prepared: Prepared, out: &mut dyn Write) -> Resul
         .map_err(|error| error.to_string())?;
     let record = Record::before(Arc::new(log));
     let observer: SharedObserver = Arc::clone(&record) as SharedObserver;
+    // Nobody sends clients here who has to learn that it ends.
+    config.gateway.drain_lead = Duration::ZERO;
     let gateway = Gateway::start(config, observer).await.map_err(|error| error.to_string())?;
     let port = gateway.addresses().first().map_or(0, SocketAddr::port);
     let url = format!("wss://localhost:{port}{PATH}");

@@ -32,7 +32,7 @@ pub(super) struct Built {
 
 /// Builds gateway.toml; mistakes go to the scope.
 pub(super) fn build(raw: &RawGateway, scope: &mut Scope<'_>, around: &Surroundings<'_>) -> Built {
-    let drain = scope.or("drain", &raw.drain, Duration::from_secs(25));
+    let (drain, drain_lead) = drain(raw, scope);
     let threads = scope.optional_or("threads", &raw.threads, None, "\"one per core\"");
     if let Some(at) = raw.threads.as_ref().filter(|at| at.get().0 > 1024) {
         scope.error(
@@ -59,6 +59,7 @@ pub(super) fn build(raw: &RawGateway, scope: &mut Scope<'_>, around: &Surroundin
         admin: admin.map(|socket| scope.resolve(&socket)),
         listeners: listeners(raw, scope, around),
         drain,
+        drain_lead,
         health,
         capacity: capacity(&raw.capacity, &mut scope.table("capacity")),
         address: address(&raw.address, &mut scope.table("address")),
@@ -69,6 +70,17 @@ pub(super) fn build(raw: &RawGateway, scope: &mut Scope<'_>, around: &Surroundin
         dangers: Default::default(),
     };
     Built { gateway, ceiling: Ceiling::read(&raw.ceiling, &mut scope.table("ceiling")) }
+}
+
+/// The drain time and the lead in it.
+fn drain(raw: &RawGateway, scope: &mut Scope<'_>) -> (Duration, Duration) {
+    let drain = scope.or("drain", &raw.drain, Duration::from_secs(25));
+    let lead = scope.or("drain_lead", &raw.drain_lead, (drain / 5).min(Duration::from_secs(5)));
+    if let Some(span) = span_of(&raw.drain_lead).filter(|_| lead >= drain) {
+        let message = "`drain_lead` leaves nothing of `drain`, which holds it";
+        scope.error(Code::Contradiction, span, message, "raise `drain` or lower this: sessions close in what is left");
+    }
+    (drain, lead)
 }
 
 fn listeners(raw: &RawGateway, scope: &mut Scope<'_>, around: &Surroundings<'_>) -> Vec<ListenerConfig> {

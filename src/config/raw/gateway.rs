@@ -17,6 +17,8 @@ pub struct RawGateway {
     pub policies: List<Text>,
     /// From SIGTERM to the hard end. Default: "25s".
     pub drain: Key<Time>,
+    /// How long the listeners still accept behind SIGTERM, with readiness false already; part of `drain`. Default: a fifth of `drain`, at most "5s".
+    pub drain_lead: Key<Time>,
     /// Worker threads. Default: one per core.
     pub threads: Key<Count>,
     /// The health listener: /healthz, /readyz and /metrics.
