@@ -247,20 +247,20 @@ async fn beside_guests_a_token_that_is_found_is_judged() {
         let not = |examined: &mut Examined| {
             let cases = wsgate::audit::cases(Suite::Auth, &mut examined.exam);
             let not = cases.iter().filter(|case| matches!(case.probe, Probe::NotApplicable(_)));
-            not.map(|case| (case.id, case.name)).collect::<Vec<_>>()
+            not.map(|case| format!("{} {}", case.id, case.name)).collect::<Vec<_>>()
         };
         let strict = not(&mut examined);
-        assert_eq!(strict, [("AU10", "a token of another type")]);
+        assert_eq!(strict, ["AU10 a token of another type"]);
         let policy = examined.exam.target.policy.as_mut().and_then(Arc::get_mut).unwrap();
         policy.auth.push(guests);
         assert_eq!(
             not(&mut examined),
             [
-                ("AU01", "no credential"),
-                ("AU20", "spellings of the cookie"),
-                ("AU20", "spellings among the subprotocols"),
-                ("AU21", "queries that two readers read differently"),
-                ("AU10", "a token of another type"),
+                "AU01 no credential",
+                "AU20 spellings of the cookie",
+                "AU20 spellings among the subprotocols",
+                "AU21 queries that two readers read differently",
+                "AU10 a token of another type",
             ]
         );
     }

@@ -12,16 +12,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use support::process::{Process, Ran, ran, wsgate};
 use support::shipped::{PAGE, Shipped};
-use support::within;
+use support::{eventually, within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use wsgate::audit::{Canary, Case, Exam, Finding, Outcome, Patience, Progress, Suite, Target, cases, run};
+use wsgate::audit::{Canary, Case, Exam, Finding, Outcome, Patience, Progress, Suite, Target, cases, run, run_cases};
 
 const OPENS: &str = "HTTP/1.1 101 Switching Protocols\r\n\r\n";
 const BUSY: &str = "HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n";
@@ -148,6 +148,35 @@ async fn a_case_that_takes_too_long_is_broken_off_and_the_next_is_tried() {
     assert!(tried.iter().filter(broken_off).count() > 20, "{tried:#?}");
 }
 
+/// What these cases of the handshakes come to, by id and outcome.
+async fn outcomes(server: &Server, ids: &[&str]) -> Vec<String> {
+    let mut exam = server.exam(Patience { busy: Duration::from_secs(20), ..HASTY });
+    let mut chosen = cases(Suite::Handshake, &mut exam);
+    chosen.retain(|case| ids.contains(&case.id));
+    let (mut findings, mut progress) = (Vec::new(), &First::default());
+    let ran = run_cases(Suite::Handshake, chosen, &mut exam, &mut progress, &mut findings);
+    within("the end of the cases", ran).await;
+    findings.iter().map(|finding| format!("{} {}", finding.id, finding.outcome())).collect()
+}
+
+#[tokio::test]
+async fn a_busy_target_is_asked_again_whatever_the_way_of_asking() {
+    let server = Server::saying(|number, _| Some(if number % 2 == 0 { BUSY } else { OPENS })).await;
+    let expected = ["ID05 fell", "ID05 fell", "H105 held", "H108 held"];
+    assert_eq!(outcomes(&server, &["ID05", "H105", "H108"]).await, expected);
+}
+
+#[tokio::test]
+async fn a_costly_head_that_is_dropped_is_not_answered_in_time() {
+    for (says, expected) in [
+        (Server::saying(|_, _| Some(OPENS)).await, "HS12 held"),
+        (Server::saying(|_, head| Some(if head.contains("  ") { "" } else { OPENS })).await, "HS12 undecided"),
+    ] {
+        let found = outcomes(&says, &["HS12"]).await;
+        assert_eq!(found.last().map(String::as_str), Some(expected), "{found:?}");
+    }
+}
+
 #[tokio::test]
 async fn what_a_run_has_found_is_there_when_it_is_dropped() {
     let server = Server::saying(|_, _| Some(OPENS)).await;
@@ -250,4 +279,38 @@ async fn an_interrupted_run_reports_what_it_has_found() {
     let report = report(shipped.folder());
     assert_eq!(report["cut_short"], "it was interrupted");
     assert!(report["counts"]["held"].as_u64().unwrap() > 0, "{report}");
+}
+
+/// Where nobody reads what is told, the first signal waits; the second does not.
+#[tokio::test]
+async fn a_second_interrupt_ends_a_run_at_once() {
+    let server = Server::saying(|_, _| Some(OPENS)).await;
+    let (_reader, mut full) = std::io::pipe().unwrap();
+    rustix::fs::fcntl_setfl(&full, rustix::fs::OFlags::NONBLOCK).unwrap();
+    while std::io::Write::write(&mut full, &[b'x'; 512]).is_ok() {}
+    rustix::fs::fcntl_setfl(&full, rustix::fs::OFlags::empty()).unwrap();
+    let mut command = wsgate(Path::new("."), &["audit", "tls", &format!("ws://{}/chat", server.address)]);
+    let mut child = command.stdout(full).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    // The second bit of each set of signals is SIGINT's.
+    let has = |set: &str| {
+        let status = fs::read_to_string(&status).unwrap();
+        let signals = status.lines().find_map(|line| line.strip_prefix(set)).unwrap().trim();
+        u64::from_str_radix(signals, 16).unwrap() & 2 != 0
+    };
+    eventually("it listens to signals", || has("SigCgt:")).await;
+    let pid = Pid::from_child(&child);
+    let interrupt = || kill_process(pid, Signal::INT).unwrap();
+    interrupt();
+    eventually("the first is taken", || !has("ShdPnd:")).await;
+    assert_eq!(child.try_wait().unwrap(), None, "the first is no reason to lose what was found");
+    let mut code = None;
+    eventually("the process ends", || {
+        // Two that come too close are one.
+        interrupt();
+        code = child.try_wait().unwrap().and_then(|status| status.code());
+        code.is_some()
+    })
+    .await;
+    assert_eq!(code, Some(2));
 }

@@ -195,8 +195,11 @@ async fn found(suites: &[Suite]) -> Vec<Finding> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_falls_against_the_shipped_policy() {
-    // Most of an audit is waiting: the suites wait side by side.
-    let findings = join_all(Suite::ALL.chunks(1).map(found)).await.concat();
+    // Most of an audit is waiting: the suites wait side by side, but for the floods, which measure time.
+    let (floods, others) = Suite::ALL.split_last().unwrap();
+    let mut findings = join_all(others.chunks(1).map(found)).await.concat();
+    assert_eq!(*floods, Suite::Dos);
+    findings.extend(found(&[*floods]).await);
     let doubtful = findings.iter().filter(|finding| matches!(finding.outcome(), Outcome::Fell | Outcome::Undecided));
     let told = doubtful.map(|finding| format!("{} {}: {}", finding.id, finding.name, finding.verdict.said));
     let told: Vec<String> = told.collect();

@@ -3,7 +3,7 @@
 //! The operator points the target at it. It answers every handshake as it is told, echoes text and binary messages,
 //! answers Ping and Close, and remembers every connection with the first bytes that came on it. A target may call by
 //! itself, to see whether its backend is well: the suites' own handshakes carry [`WATCHWORD`], and only they are counted
-//! and lied to.
+//! and lied to. Where a target passes no query on, and for bytes that cannot carry the word, whoever sent a byte counts.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,7 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::frame::{FIN, Frame, bare, opcode};
 
@@ -42,8 +42,10 @@ const MOST_SERVED: usize = 2048;
 /// How long one is served.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// Nothing is on its way any longer when nothing has come for so long.
+/// Nothing is on its way any longer when nothing has come for so long; behind a target on whose way a good handshake takes
+/// longer, once what was sent has had as long, up to the longest.
 const SETTLING: Duration = Duration::from_millis(50);
+const LONGEST_SETTLING: Duration = Duration::from_secs(1);
 
 /// How often that is waited for, where something goes on coming.
 const LOOKS: usize = 40;
@@ -55,6 +57,8 @@ pub struct Contact {
     pub received: Vec<u8>,
     /// Whether the other side ended it.
     pub ended: bool,
+    /// When its first byte came.
+    pub came: Option<Instant>,
 }
 
 impl Contact {
@@ -85,6 +89,11 @@ impl Contact {
     /// Whether it is of the suites: the watchword stands in it.
     fn has_watchword(&self) -> bool {
         contains(&self.received, WATCHWORD.as_bytes())
+    }
+
+    /// Whether it asks for a socket, as a health check seldom does.
+    fn is_handshake(&self) -> bool {
+        field(self.head(), "sec-websocket-key").is_some()
     }
 
     fn split(&self) -> (&[u8], &[u8]) {
@@ -140,6 +149,8 @@ struct Seen {
     manner: Option<Manner>,
     /// Who counts.
     callers: Callers,
+    /// How long the last good handshake took to arrive.
+    usual: Duration,
 }
 
 /// Whose connections count.
@@ -148,7 +159,7 @@ pub enum Callers {
     /// Those of the suites, which carry the watchword.
     #[default]
     Suites,
-    /// Everybody's: the target passes no query on.
+    /// Those of everybody who sent a byte: the target passes no query on.
     Everybody,
 }
 
@@ -158,7 +169,7 @@ impl Seen {
     }
 
     fn counts(&self, contact: &Contact) -> bool {
-        self.callers == Callers::Everybody || contact.has_watchword()
+        contact.came.is_some() && (self.callers == Callers::Everybody || contact.has_watchword())
     }
 
     /// Remembers a connection; gives its number.
@@ -180,6 +191,9 @@ impl Seen {
             self.forget_oldest();
         }
         let Some(contact) = at(self.forgotten).and_then(|at| self.contacts.get_mut(at)) else { return };
+        if !kept.is_empty() {
+            contact.came.get_or_insert_with(Instant::now);
+        }
         contact.received.extend_from_slice(kept);
         contact.ended = bytes.is_empty();
         self.remembered += kept.len();
@@ -228,10 +242,10 @@ impl Canary {
         mark < lock(&self.seen).forgotten
     }
 
-    /// The mark behind which the last connection of the suites came.
+    /// The mark behind which the last handshake of the suites came; it is the first that stands there.
     pub fn mark_of_last(&self) -> usize {
         let seen = lock(&self.seen);
-        let last = seen.contacts.iter().rposition(|contact| seen.counts(contact));
+        let last = seen.contacts.iter().rposition(|contact| seen.counts(contact) && contact.is_handshake());
         seen.forgotten + last.unwrap_or(seen.contacts.len())
     }
 
@@ -242,17 +256,28 @@ impl Canary {
         seen.since(mark).filter(|contact| seen.counts(contact)).cloned().collect()
     }
 
-    /// The same of whoever called: for bytes that cannot carry the watchword.
+    /// The same of whoever called and sent a byte: for bytes that cannot carry the watchword.
     pub async fn since_of_anybody(&self, mark: usize) -> Vec<Contact> {
         self.settled(mark).await;
-        lock(&self.seen).since(mark).cloned().collect()
+        lock(&self.seen).since(mark).filter(|contact| contact.came.is_some()).cloned().collect()
+    }
+
+    /// Learns from a good handshake that was sent then, and came since a mark, how long one takes to arrive.
+    pub fn learn(&self, mark: usize, sent: Instant) {
+        let mut seen = lock(&self.seen);
+        let came = seen.since(mark).find(|contact| seen.counts(contact)).and_then(|contact| contact.came);
+        if let Some(came) = came {
+            seen.usual = came.saturating_duration_since(sent);
+        }
     }
 
     /// Waits until what was on its way since a mark has arrived.
     async fn settled(&self, mark: usize) {
+        let usual = lock(&self.seen).usual;
+        sleep(usual.clamp(SETTLING, LONGEST_SETTLING) - SETTLING).await;
         let mut before = 0;
         for _ in 0..LOOKS {
-            tokio::time::sleep(SETTLING).await;
+            sleep(SETTLING).await;
             let come = lock(&self.seen).since(mark).map(|contact| contact.received.len() + 1).sum();
             if come == before {
                 break;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use aws_lc_rs::rand;
 use tokio::time::{Instant, sleep};
 
+use super::Attempt;
 use super::answer::Answer;
 use super::auth;
 use super::canary::{Canary, WATCHWORD, contains};
@@ -22,6 +23,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// How often a question is repeated on a new connection after a drop: a rate of connections may have caused it.
 const DROPS: u32 = 2;
+const DROP_PAUSE: Duration = Duration::from_secs(1);
 
 /// The most characters of an exchange that are shown, each way.
 const SHOWN_CHARS: usize = 4000;
@@ -130,32 +132,51 @@ impl Exam {
     /// Sends these bytes on a connection of their own and gives the answer. A target that says it is busy, or drops, is
     /// waited for and asked again.
     pub async fn ask(&self, bytes: &[u8]) -> Asked {
-        let until = Instant::now() + self.patience.busy;
+        self.ask_by(async || self.ask_once(bytes).await).await
+    }
+
+    /// The same by a way of one's own.
+    pub async fn ask_by(&self, once: impl AsyncFnMut() -> Asked) -> Asked {
         let mut drops = 0;
+        let pause = |asked: &Asked| match asked {
+            Asked::Dropped(_) | Asked::Garbled(..) | Asked::Failed(_) if drops < DROPS => {
+                drops += 1;
+                Some(DROP_PAUSE)
+            }
+            asked => until_free(asked),
+        };
+        self.repeated(once, pause).await
+    }
+
+    /// Asks again behind each pause, within the patience for a busy target: what comes then is the answer.
+    pub async fn repeated(
+        &self,
+        mut once: impl AsyncFnMut() -> Asked,
+        mut pause: impl FnMut(&Asked) -> Option<Duration>,
+    ) -> Asked {
+        let until = Instant::now() + self.patience.busy;
         loop {
-            let asked = self.ask_once(bytes).await;
-            let wait = match &asked {
-                Asked::Answered(answer, _) if answer.is_busy() => retry_after(answer),
-                Asked::Dropped(_) | Asked::Garbled(..) | Asked::Failed(_) if drops < DROPS => {
-                    drops += 1;
-                    Duration::from_secs(1)
+            let asked = once().await;
+            match pause(&asked) {
+                Some(wait) if Instant::now() + wait <= until => {
+                    drop(asked);
+                    sleep(wait).await;
                 }
                 _ => return asked,
-            };
-            if Instant::now() + wait > until {
-                return asked;
             }
-            drop(asked);
-            sleep(wait).await;
         }
     }
 
     /// The same, asked once: whatever comes is the answer. For a backend that lies to one connection only.
     pub async fn ask_once(&self, bytes: &[u8]) -> Asked {
-        let mut wire = match self.open().await {
-            Ok(wire) => wire,
-            Err(error) => return Asked::Failed(error.to_string()),
-        };
+        match self.open().await {
+            Ok(wire) => self.ask_on(wire, bytes).await,
+            Err(error) => Asked::Failed(error.to_string()),
+        }
+    }
+
+    /// Sends these bytes on an open connection and gives the answer.
+    pub async fn ask_on(&self, mut wire: Wire, bytes: &[u8]) -> Asked {
         // A target may answer before it took everything.
         let _ = wire.send(bytes).await;
         Asked::on(wire, self.patience.answer).await
@@ -178,8 +199,13 @@ impl Exam {
     /// # Errors
     /// With a sentence where it does not.
     pub async fn twin(&mut self) -> Result<(), String> {
+        let mark = self.mark();
         let wire = self.session().await?;
+        let opened = wire.opened;
         self.leave(wire).await;
+        if let (Some(canary), Some(mark)) = (&self.canary, mark) {
+            canary.learn(mark, opened);
+        }
         Ok(())
     }
 
@@ -206,13 +232,15 @@ impl Exam {
         }
     }
 
-    /// Judges that bytes were refused: an answer of 4xx or 5xx, and nothing behind it heard of them.
-    pub async fn refused(&self, what: &str, bytes: &[u8]) -> Verdict {
+    /// Judges that a handshake was refused: an answer of 4xx or 5xx, and nothing behind it heard of it. To wait for a
+    /// body that is announced and does not come is to have taken the handshake for something else.
+    pub async fn refused(&self, attempt: &Attempt) -> Verdict {
+        let (what, bytes) = (&attempt.what, attempt.request.bytes());
         let mark = self.mark();
-        let asked = self.ask(bytes).await;
+        let asked = self.ask(&bytes).await;
         let said = self.told(&asked);
-        let exchange = self.exchange(bytes, &asked);
-        if self.reached(mark, bytes).await {
+        let exchange = self.exchange(&bytes, &asked);
+        if self.reached(mark, &bytes).await {
             return Verdict::fell(format!("{what}: it reached the backend ({said})")).with(exchange);
         }
         let verdict = match &asked {
@@ -221,6 +249,9 @@ impl Exam {
                 Verdict::undecided(format!("{what}: {said} to everybody"))
             }
             Asked::Answered(answer, _) if answer.is_refusal() => Verdict::held(format!("{what}: {said}")),
+            Asked::Silent if attempt.request.withholds_body() => {
+                Verdict::fell(format!("{what}: {said}: the body is waited for"))
+            }
             _ => Verdict::undecided(format!("{what}: {said}, which is no refusal")),
         };
         verdict.with(exchange)
@@ -231,7 +262,8 @@ impl Exam {
         self.canary.as_ref().map(Canary::mark)
     }
 
-    /// Whether these bytes reached the backend since a mark. Whoever called counts where they carry no watchword.
+    /// Whether these bytes reached the backend since a mark. Whoever called and sent a byte counts where they carry no
+    /// watchword.
     pub async fn reached(&self, mark: Option<usize>, sent: &[u8]) -> bool {
         let (Some(canary), Some(mark)) = (&self.canary, mark) else { return false };
         let arrived = match contains(sent, WATCHWORD.as_bytes()) {
@@ -304,7 +336,15 @@ fn random_key() -> [u8; 16] {
     key
 }
 
-/// How long a target that is busy asks to be left alone, within bounds.
+/// How long a target that is busy asks to be left alone; `None` where it is not.
+pub fn until_free(asked: &Asked) -> Option<Duration> {
+    match asked {
+        Asked::Answered(answer, _) if answer.is_busy() => Some(retry_after(answer)),
+        _ => None,
+    }
+}
+
+/// The same of an answer that says so, within bounds.
 pub fn retry_after(answer: &Answer) -> Duration {
     let seconds = answer.value("retry-after").and_then(|value| value.trim().parse().ok()).unwrap_or(1);
     Duration::from_secs(seconds).clamp(Duration::from_millis(200), LONGEST_WAIT)

@@ -69,6 +69,9 @@ pub enum Probe {
     Dos(dos::Probe),
 }
 
+/// What a case needs whose sessions live longer than the signing key's tokens may.
+const LONGER_TOKENS: &str = "tokens that live longer than its sessions: a longer max_life, or --token-file";
+
 /// A handshake that must be refused.
 #[derive(Clone, Debug)]
 pub struct Attempt {
@@ -250,7 +253,7 @@ async fn all_refused(attempts: &[Attempt], exam: &Exam) -> Verdict {
     let mut held = None;
     let mut undecided = None;
     for attempt in attempts {
-        let verdict = exam.refused(&attempt.what, &attempt.request.bytes()).await;
+        let verdict = exam.refused(attempt).await;
         match verdict.outcome {
             Outcome::Fell => return verdict,
             Outcome::Held => held = Some(verdict),

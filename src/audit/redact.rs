@@ -1,8 +1,8 @@
 //! Tokens taken out of what is shown, and found in what others show, however they are written there.
 //!
-//! A text is looked through by its letters and digits alone, in one case, with percent codes and character references
-//! undone: what stands between them, and where a token was cut, makes no difference. A token is known as it is,
-//! backwards, in hexadecimal and in base64, by any sixteen letters of it.
+//! A text is looked through by its letters and digits alone, in one case, with percent codes, escapes and character
+//! references undone, one in the other: what stands between letters, the zeros of UTF-16 too, and where a token was cut,
+//! makes no difference. A token is known as it is, backwards, in hexadecimal, base32 and base64, by any sixteen letters.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -86,42 +86,68 @@ impl Redactor {
     }
 }
 
+/// How often what is encoded is taken to be encoded again.
+const ENCODINGS: usize = 4;
+
 /// The letters and digits of a text in lower case, and where each stands: a code is longer than what it stands for.
 fn letters(text: &str) -> Vec<(u8, Range<usize>)> {
-    let mut letters = Vec::new();
-    let mut at = 0;
-    while let Some(rest) = text.as_bytes().get(at..).filter(|rest| !rest.is_empty()) {
-        let (is, length) = decoded(rest);
-        if is.is_ascii_alphanumeric() {
-            letters.push((is.to_ascii_lowercase(), at..at + length));
+    let mut bytes = text.as_bytes().to_vec();
+    // Where what stands for each byte ends, which is where the next begins.
+    let mut ends: Vec<usize> = (1..=bytes.len()).collect();
+    for _ in 0..ENCODINGS {
+        let (undone, at) = undone(&bytes, &ends);
+        let is_plain = undone.len() == bytes.len();
+        (bytes, ends) = (undone, at);
+        if is_plain {
+            break;
         }
-        at += length;
     }
-    letters
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    let places = starts.zip(ends.iter().copied()).map(|(start, end)| start..end);
+    let letters = bytes.iter().zip(places).filter(|(byte, _)| byte.is_ascii_alphanumeric());
+    letters.map(|(byte, place)| (byte.to_ascii_lowercase(), place)).collect()
 }
 
-/// What stands first in these bytes, and how many of them stand for it: `%41`, `%2541`, `\u0041`, `\x41`, `&#65;` and
-/// `&#x41;` are all an A.
+/// The same bytes with every code undone that stands in them, and where what stands for each of those ends.
+fn undone(bytes: &[u8], ends: &[usize]) -> (Vec<u8>, Vec<usize>) {
+    let (mut undone, mut undone_ends) = (Vec::new(), Vec::new());
+    let mut at = 0;
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        let (is, length) = decoded(rest);
+        at += length;
+        undone.push(is);
+        undone_ends.extend(at.checked_sub(1).and_then(|last| ends.get(last)));
+    }
+    (undone, undone_ends)
+}
+
+/// What stands first in these bytes, and how many of them stand for it: `%41`, `%2541`, `%u0041`, `\u0041`, `\u{41}`,
+/// `\x41`, `&#65;`, `&#x41;` and a full-width A are all an A.
 fn decoded(bytes: &[u8]) -> (u8, usize) {
     let hex = |from: usize, digits: usize| {
         let digits = str::from_utf8(bytes.get(from..from + digits)?).ok()?;
         u8::try_from(u32::from_str_radix(digits, 16).ok()?).ok()
     };
-    let reference = |from: usize, radix: u32| {
-        let length = bytes.iter().take(from + 8).position(|byte| *byte == b';')?;
+    let closed = |from: usize, radix: u32, by: u8| {
+        let length = bytes.iter().take(from + 8).position(|byte| *byte == by)?;
         let digits = str::from_utf8(bytes.get(from..length)?).ok()?;
         Some((u8::try_from(u32::from_str_radix(digits, radix).ok()?).ok()?, length + 1))
     };
     let code = match bytes {
+        [b'%', b'u', ..] => hex(2, 4).map(|is| (is, 6)),
         [b'%', ..] => {
             // A code may itself be encoded, again and again.
             let nested = bytes.get(1..).unwrap_or_default().chunks(2).take_while(|pair| *pair == b"25").count();
             hex(1 + 2 * nested, 2).map(|is| (is, 3 + 2 * nested))
         }
+        [b'\\', b'u', b'{', ..] => closed(3, 16, b'}'),
         [b'\\', b'u', ..] => hex(2, 4).map(|is| (is, 6)),
         [b'\\', b'x', ..] => hex(2, 2).map(|is| (is, 4)),
-        [b'&', b'#', b'x' | b'X', ..] => reference(3, 16),
-        [b'&', b'#', ..] => reference(2, 10),
+        [b'&', b'#', b'x' | b'X', ..] => closed(3, 16, b';'),
+        [b'&', b'#', ..] => closed(2, 10, b';'),
+        // The forms of U+FF01 to U+FF5E are as far apart as those of ASCII.
+        [0xef, 0xbc, last @ 0x81..=0xbf, ..] => Some((last - 0x60, 3)),
+        [0xef, 0xbd, last @ 0x80..=0x9e, ..] => Some((last - 0x20, 3)),
         _ => None,
     };
     code.unwrap_or((bytes.first().copied().unwrap_or_default(), 1))
@@ -159,8 +185,8 @@ fn first_length(text: &str) -> usize {
     text.chars().next().map_or(0, char::len_utf8)
 }
 
-/// The letters of a token in everything that it may be written in. Of base64 there are three, by where in a text it
-/// stands; what its neighbours have a part in is left out.
+/// The letters of a token in everything that it may be written in. Of base64 there are three, of base32 five, by where in
+/// a text it stands; what its neighbours have a part in is left out.
 fn forms(token: &str) -> Vec<Vec<u8>> {
     let only = |text: &str| -> Vec<u8> {
         text.bytes().filter(u8::is_ascii_alphanumeric).map(|byte| byte.to_ascii_lowercase()).collect()
@@ -175,7 +201,24 @@ fn forms(token: &str) -> Vec<Vec<u8>> {
         let inner = encoded.get(if before == 0 { 0 } else { 4 }..encoded.len().saturating_sub(4)).unwrap_or_default();
         forms.push(only(inner));
     }
+    for before in 0..5 {
+        let encoded = base32(&[&[0; 4][..before], token.as_bytes()].concat());
+        let inner = encoded.get(if before == 0 { 0 } else { 8 }..encoded.len().saturating_sub(8)).unwrap_or_default();
+        forms.push(only(inner));
+    }
     forms
+}
+
+/// Base32 (RFC 4648 section 6) in whole groups: the last is filled up with zeros.
+fn base32(bytes: &[u8]) -> String {
+    const ALPHABET: [char; 32] = [
+        'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j', 'k', 'l', 'm', 'n', 'o', 'p', 'q', 'r', 's', 't', 'u', 'v',
+        'w', 'x', 'y', 'z', '2', '3', '4', '5', '6', '7',
+    ];
+    let group =
+        |five: &[u8]| five.iter().chain(&[0; 5]).take(5).fold(0_usize, |group, byte| group << 8 | usize::from(*byte));
+    let letters = |group: usize| (0..8).rev().filter_map(move |at| ALPHABET.get(group >> (5 * at) & 31).copied());
+    bytes.chunks(5).map(group).flat_map(letters).collect()
 }
 
 /// A token as the suites send it: whole, in one case, backwards, or encoded once more, alone or behind a user's name.
@@ -197,6 +240,21 @@ mod tests {
         OPAQUE.bytes().map(letter).collect()
     }
 
+    fn percent(text: &str) -> String {
+        text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn base32_is_that_of_rfc_4648() {
+        assert_eq!((base32(b"fooba"), base32(b"f")), (String::from("mzxw6ytb"), String::from("myaaaaaa")));
+        let known = Redactor::new(&[OPAQUE]);
+        for before in 0..9 {
+            let text = base32(&[&[b'x'; 9][..before], OPAQUE.as_bytes(), b"behind"].concat());
+            assert!(known.finds(text.to_ascii_uppercase().as_bytes()), "{before}");
+        }
+        assert!(known.finds(&written(|byte| format!("{}\0", char::from(byte))).into_bytes()), "UTF-16");
+    }
+
     #[test]
     fn no_token_is_shown_whole_or_in_part() {
         let jwt = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl";
@@ -210,6 +268,12 @@ mod tests {
             written(|byte| format!("%{byte:02x}")),
             written(|byte| format!("%2525{byte:02X}")),
             written(|byte| format!("\\u00{byte:02x}")),
+            percent(&percent(OPAQUE)),
+            percent(&percent(&percent(OPAQUE))),
+            written(|byte| format!("%u00{byte:02X}")),
+            written(|byte| format!("\\u{{{byte:x}}}")),
+            written(|byte| char::from_u32(0xfee0 + u32::from(byte)).unwrap().to_string()),
+            base32(format!("a{OPAQUE}").as_bytes()),
             written(|byte| format!("{byte:02x}")),
             written(|byte| format!("{}-", char::from(byte))),
             STANDARD.encode(format!("a{OPAQUE}")),
@@ -223,7 +287,7 @@ mod tests {
             let is_found = Redactor::new(&[OPAQUE, jwt]).finds(text.as_bytes());
             assert!(is_found, "{word}");
         }
-        assert_eq!(words.len(), 13);
+        assert_eq!(words.len(), 19);
     }
 
     #[test]

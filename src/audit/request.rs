@@ -98,6 +98,12 @@ impl Request {
         self.start.split(|byte| *byte == b' ').nth(1).unwrap_or_default()
     }
 
+    /// Whether it announces a body of which nothing comes.
+    pub fn withholds_body(&self) -> bool {
+        let announces = |name: &&str| self.value(name).is_some();
+        self.tail.is_empty() && ["Content-Length", "Transfer-Encoding"].iter().any(announces)
+    }
+
     /// The bytes of it.
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();

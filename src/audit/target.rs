@@ -143,6 +143,13 @@ impl Target {
         }
     }
 
+    /// Whether a session of a good token may live so long. Of a token that was given nobody here knows its end.
+    pub fn may_live(&self, session: Duration) -> bool {
+        let is_minted = self.credential.as_ref().is_some_and(|credential| credential.minted.is_some());
+        let life = self.signing.as_ref().filter(|_| is_minted).map(|signing| signing.life);
+        life.is_none_or(|life| life > session)
+    }
+
     /// What nobody is shown: the good tokens, and what may be one in the query of the URL.
     pub fn secrets(&self) -> Vec<&str> {
         let tokens = self.credential.iter().flat_map(|credential| &credential.tokens);

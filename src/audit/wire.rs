@@ -67,6 +67,8 @@ pub struct Wire {
     stream: BackendStream,
     /// What came and was not yet taken.
     pub kept: Vec<u8>,
+    /// When it was there to be written to.
+    pub opened: Instant,
     end: Option<End>,
 }
 
@@ -106,12 +108,12 @@ impl Wire {
                 .map_err(|late| OpenError::Unreachable(late.into()))?
                 .map_err(|error| OpenError::Tls(error.to_string()))?,
         };
-        Ok(Self { stream, kept: Vec::new(), end: None })
+        Ok(Self { stream, kept: Vec::new(), opened: Instant::now(), end: None })
     }
 
     /// A connection without TLS, whatever the target has.
     pub fn plain(tcp: TcpStream) -> Self {
-        Self { stream: BackendStream::Plain(tcp), kept: Vec::new(), end: None }
+        Self { stream: BackendStream::Plain(tcp), kept: Vec::new(), opened: Instant::now(), end: None }
     }
 
     /// Sends bytes; says whether they were taken within 10 seconds.
@@ -128,6 +130,17 @@ impl Wire {
     /// The head of the next HTTP answer.
     pub async fn answer(&mut self, within: Duration) -> Heard<Answer> {
         self.hear(within, Answer::take).await
+    }
+
+    /// The body of an answer whose head was taken, without the marks of its chunks, as far as it comes.
+    pub async fn body(&mut self, answer: &Answer, within: Duration) -> Vec<u8> {
+        let until = Instant::now() + within;
+        loop {
+            let (body, is_whole) = answer.body(&self.kept);
+            if is_whole || self.end.is_some() || Instant::now() >= until || !self.read(until).await {
+                return body;
+            }
+        }
     }
 
     /// The next frame.

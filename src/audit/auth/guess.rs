@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
-
-use super::leak::rest;
 use super::sample::{Forgery, Sample};
 use super::signed::{self, Forge};
 use super::{jws, keyless, now, request};
@@ -41,7 +38,9 @@ pub(super) async fn judge_uniform(exam: &mut Exam) -> Verdict {
                 exam.leave(wire).await;
                 continue;
             }
-            Asked::Answered(answer, wire) if answer.is_refusal() && !answer.is_busy() => told(&answer, wire).await,
+            Asked::Answered(answer, wire) if answer.is_refusal() && !answer.is_busy() => {
+                told(&answer, wire, exam).await
+            }
             other => return Verdict::undecided(format!("{what}: {}", exam.told(&other))).with(exchange),
         };
         match &first {
@@ -59,8 +58,8 @@ pub(super) async fn judge_uniform(exam: &mut Exam) -> Verdict {
 }
 
 /// What a refusal says to everybody: its status, challenge and body without ids.
-async fn told(answer: &Answer, mut wire: Wire) -> String {
-    let body = rest(&mut wire).await;
+async fn told(answer: &Answer, mut wire: Wire, exam: &Exam) -> String {
+    let body = wire.body(answer, exam.patience.close).await;
     let challenge = answer.value("www-authenticate").unwrap_or_default();
     format!("{} {challenge}\n{}", answer.status, without_ids(&String::from_utf8_lossy(&body)))
 }
@@ -125,21 +124,19 @@ pub(super) async fn judge_many(exam: &mut Exam) -> Verdict {
 
 /// What comes of a guess. One that was dropped or met a server that is busy is made again, a bounded number of times.
 async fn guessed(exam: &Exam, bytes: &[u8], tally: &mut Tally) -> Asked {
-    for _ in 0..AGAIN {
-        let asked = exam.ask_once(bytes).await;
-        let is_passing = match &asked {
+    let mut again = 0;
+    let pause = |asked: &Asked| {
+        let is_passing = match asked {
             Asked::Answered(answer, _) => answer.status == 503,
             Asked::Dropped(_) | Asked::Garbled(..) | Asked::Failed(_) => true,
             Asked::Silent => false,
         };
-        if !is_passing || tally.again == AGAIN_IN_ALL {
-            return asked;
-        }
-        tally.again = tally.again.saturating_add(1);
-        drop(asked);
-        sleep(PAUSE).await;
-    }
-    exam.ask_once(bytes).await
+        let is_made_again = is_passing && again < AGAIN && tally.again < AGAIN_IN_ALL;
+        again += u32::from(is_made_again);
+        tally.again += u32::from(is_made_again);
+        is_made_again.then_some(PAUSE)
+    };
+    exam.repeated(async || exam.ask_once(bytes).await, pause).await
 }
 
 /// Whether an answer is one to the token: what a server says of itself (5xx, 408) proves nothing of tokens.
@@ -165,11 +162,11 @@ impl Tally {
 
     fn verdict(&self) -> Verdict {
         match (self.limited, &self.missed) {
+            (limited, Some((number, told))) if limited.is_none_or(|limited| *number < limited) => Verdict::undecided(
+                format!("guess {number}: {told}, which judges no token, and no limit showed before it"),
+            ),
             (Some(number), _) => Verdict::held(format!("none of {GUESSES} came in; a limit showed at number {number}")),
-            (None, Some((number, told))) => {
-                Verdict::undecided(format!("guess {number}: {told}, which judges no token, and no limit showed"))
-            }
-            (None, None) => Verdict::held(format!("none of {GUESSES} came in; no limit showed")),
+            (None, _) => Verdict::held(format!("none of {GUESSES} came in; no limit showed")),
         }
     }
 }
@@ -193,12 +190,13 @@ mod tests {
         {
             assert_eq!(judges(&Answer { status, ..Answer::default() }), expected, "{status}");
         }
-        let missed = Some((1, String::from("503")));
+        let missed = |number| Some((number, String::from("502")));
         let cases = [
             (None, None, Outcome::Held),
             (Some(60), None, Outcome::Held),
-            (Some(60), missed.clone(), Outcome::Held),
-            (None, missed, Outcome::Undecided),
+            (Some(60), missed(61), Outcome::Held),
+            (Some(60), missed(59), Outcome::Undecided),
+            (None, missed(1), Outcome::Undecided),
         ];
         for (limited, missed, expected) in cases {
             let tally = Tally { limited, missed, again: 0 };

@@ -1,17 +1,11 @@
 //! Where a token turns up that should have gone no further: at the backend, in an answer.
 
-use std::time::Duration;
-
 use super::sample::Sample;
 use super::{keyless, now};
 use crate::audit::exam::Asked;
 use crate::audit::redact::Redactor;
-use crate::audit::wire::Wire;
 use crate::audit::{Canary, Exam, Request, Verdict};
 use crate::policy::credential::Carrier;
-
-/// How long an answer's body may take.
-const BODY: Duration = Duration::from_millis(500);
 
 /// The part of a token without which it opens nothing: its signature, or all of a word.
 pub(super) fn core(token: &str) -> &str {
@@ -79,7 +73,10 @@ pub(super) async fn judge_answered(exam: &mut Exam) -> Verdict {
                 exam.leave(wire).await;
                 answer.head
             }
-            Asked::Answered(answer, mut wire) => [answer.head, rest(&mut wire).await].concat(),
+            Asked::Answered(answer, mut wire) => {
+                let body = wire.body(&answer, exam.patience.close).await;
+                [answer.head, body, wire.kept].join(&b'\n')
+            }
             _ => return Verdict::undecided(told).with(exchange),
         };
         if holds(&said, &token) {
@@ -88,12 +85,6 @@ pub(super) async fn judge_answered(exam: &mut Exam) -> Verdict {
         last = Verdict::held("no answer repeats the token that it answers").with(exchange);
     }
     last
-}
-
-/// What follows the head of an answer.
-pub(super) async fn rest(wire: &mut Wire) -> Vec<u8> {
-    wire.ended(BODY).await;
-    std::mem::take(&mut wire.kept)
 }
 
 /// A token like the given one that nobody has issued.

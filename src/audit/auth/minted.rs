@@ -1,5 +1,7 @@
 //! Good tokens of the issuer's key, minted anew before they end.
 
+use std::time::Duration;
+
 use super::jws::{UnusableKey, mint};
 use crate::audit::Target;
 use crate::audit::target::{Credential, Minted, Signing};
@@ -21,12 +23,17 @@ pub fn credential(
     Ok(Credential { carrier, tokens, minted: Some(Minted { subjects, at: now }) })
 }
 
-/// Mints the target's tokens anew where half of their life is over, so that none ends within a handshake; says whether
-/// it did. Tokens that were given stay, and so does what no key can sign.
+/// What most sessions of a case live at most. A token that is not as good for so long is minted anew, once a second at
+/// most.
+const SESSION: Duration = Duration::from_secs(150);
+
+/// Mints the target's tokens anew where half of their life is over, or too little is left for a session, so that none
+/// ends within a handshake; says whether it did. Tokens that were given stay, and so does what no key can sign.
 pub fn renew(target: &mut Target, now: UnixSeconds) -> bool {
     let (Some(signing), Some(credential)) = (&target.signing, &mut target.credential) else { return false };
     let Some(minted) = &mut credential.minted else { return false };
-    if now.saturating_since(minted.at) < signing.life / 2 {
+    let age = now.saturating_since(minted.at);
+    if age < signing.life / 2 && (age.is_zero() || age + SESSION < signing.life) {
         return false;
     }
     let Ok(tokens) = tokens(signing, &minted.subjects, now) else { return false };
@@ -44,13 +51,11 @@ fn tokens(signing: &Signing, subjects: &[String], now: UnixSeconds) -> Result<Ve
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use serde_json::{Value, json};
 
     use super::*;
     use crate::audit::auth::jws;
-    use crate::audit::{Exam, Patience};
+    use crate::audit::{Exam, LONGER_TOKENS, Patience, Probe, Suite, cases};
     use crate::policy::auth::algorithm::Algorithm;
 
     fn signing(life: u64) -> Signing {
@@ -81,12 +86,19 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_minted_anew_once_half_of_its_life_is_over() {
-        let mut target = target(60, &["a", "b"]);
-        for (now, end) in [(1000, 1060), (1029, 1060), (1030, 1090), (1059, 1090), (5000, 5060)] {
-            renew(&mut target, UnixSeconds(now));
-            let of = |subject: &str| (json!(subject), json!(end));
-            assert_eq!(said(target.credential.as_ref().unwrap()), [of("a"), of("b")], "at {now}");
+    fn a_token_is_minted_anew_once_half_of_its_life_is_over_or_too_little_is_left_for_a_session() {
+        let moments: [(u64, &[(u64, u64)]); 3] = [
+            (60, &[(1000, 1060), (1001, 1061), (1059, 1119), (5000, 5060)]),
+            (200, &[(1000, 1200), (1049, 1200), (1050, 1250), (1099, 1250)]),
+            (3600, &[(1000, 4600), (2799, 4600), (2800, 6400), (4599, 6400)]),
+        ];
+        for (life, moments) in moments {
+            let mut target = target(life, &["a", "b"]);
+            for (now, end) in moments {
+                renew(&mut target, UnixSeconds(*now));
+                let of = |subject: &str| (json!(subject), json!(end));
+                assert_eq!(said(target.credential.as_ref().unwrap()), [of("a"), of("b")], "{life} s at {now}");
+            }
         }
     }
 
@@ -100,6 +112,34 @@ mod tests {
         assert!(at > UnixSeconds(1000) && new.iter().zip(&old).all(|(new, old)| new.0 == old.0 && new.1 != old.1));
         let sent = request.value("authorization").map(String::from_utf8_lossy).unwrap();
         assert!(credential.tokens.iter().any(|token| sent.ends_with(token.expose())), "the new ones are sent");
+    }
+
+    #[test]
+    fn no_case_has_sessions_that_live_longer_than_their_tokens() {
+        let untried = |life: u64, suite: Suite, is_minted: bool| {
+            let mut target = target(life, &["a"]);
+            if !is_minted {
+                target.credential.as_mut().unwrap().minted = None;
+            }
+            let mut exam = Exam::new(target, None, Patience::default());
+            let cases = cases(suite, &mut exam);
+            let untried = cases.iter().filter(|case| matches!(case.probe, Probe::NotRun(LONGER_TOKENS)));
+            untried.map(|case| case.id).collect::<Vec<_>>()
+        };
+        assert_eq!(untried(40, Suite::Frames, true), ["FR16", "FR17"]);
+        assert_eq!(untried(60, Suite::Frames, true), [] as [&str; 0]);
+        let held = ["H101", "H101", "H106", "RX06", "RX07", "FR16", "FR17", "FR17"];
+        assert_eq!(untried(60, Suite::Dos, true), held, "what is held as long as the bounds say");
+        assert_eq!(untried(20, Suite::Dos, true).len(), cases_of(Suite::Dos));
+        for (life, is_minted) in [(3600, true), (60, false)] {
+            assert_eq!(untried(life, Suite::Dos, is_minted), [] as [&str; 0], "{life}");
+        }
+    }
+
+    /// How many cases a target without TLS and policy has that are tried.
+    fn cases_of(suite: Suite) -> usize {
+        let mut exam = Exam::new(target(3600, &["a"]), None, Patience::default());
+        cases(suite, &mut exam).iter().filter(|case| matches!(case.probe, Probe::Dos(_))).count()
     }
 
     #[test]

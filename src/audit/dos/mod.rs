@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use super::exam::Exam;
 use super::finding::Verdict;
 use super::rule::Rule;
-use super::{Case, Request};
+use super::{Case, LONGER_TOKENS, Request};
 use crate::policy::Policy;
 
 mod beside;
@@ -80,6 +80,16 @@ pub enum Probe {
 }
 
 impl Probe {
+    /// How long the control session lives beside it at most.
+    fn lasts(self, policy: Option<&Policy>, bounds: &Bounds) -> Duration {
+        let attack = match self {
+            Self::Held(stage) => stage.limit(policy, bounds).min(bounds.hold),
+            Self::Unread => bounds.hold,
+            _ => bounds.flood,
+        };
+        bounds.quiet + attack + bounds.flood + bounds.recovery
+    }
+
     /// What a newcomer is owed while the attack lasts.
     fn newcomer(self) -> Newcomer {
         match self {
@@ -157,7 +167,7 @@ pub fn cases(exam: &mut Exam) -> Vec<Case> {
     let held = |id, name, stage| Case { id, name, probe: held_probe(stage, exam) };
     let always = |id, name, probe| Case { id, name, probe: super::Probe::Dos(probe) };
     let frames = |id, name, kind| Case { id, name, probe: frames_probe(kind, exam) };
-    vec![
+    let mut cases = vec![
         held("TL01", "a TCP connection that stays silent", Stage::Connected),
         held("TL02", "a ClientHello, a byte at a time", Stage::Hello),
         held("TL02", "silence behind the server's first flight", Stage::ServerHello),
@@ -185,7 +195,15 @@ pub fn cases(exam: &mut Exam) -> Vec<Case> {
         held("FR17", "frame headers that stay incomplete", Stage::FrameHeader),
         held("FR17", "large frames, a byte at a time", Stage::FrameBody),
         always("RX22", "clients that are cut and come again at once", Probe::Storm),
-    ]
+    ];
+    for case in &mut cases {
+        if let super::Probe::Dos(probe) = case.probe
+            && !exam.target.may_live(probe.lasts(exam.target.policy.as_deref(), &exam.bounds))
+        {
+            case.probe = super::Probe::NotRun(LONGER_TOKENS);
+        }
+    }
+    cases
 }
 
 fn with_tls(probe: Probe, exam: &Exam) -> super::Probe {

@@ -9,7 +9,7 @@ use super::{Probe, case, not_run, with_canary};
 use crate::audit::canary::Manner;
 use crate::audit::frame::{self, FIN, bare, header_64, masked, opcode};
 use crate::audit::wire::{Heard, Wire};
-use crate::audit::{Canary, Case, Exam, Outcome, Verdict};
+use crate::audit::{Case, Exam, LONGER_TOKENS, Outcome, Verdict};
 use crate::session::SessionRules;
 
 /// The longest that something is waited for here.
@@ -33,13 +33,16 @@ pub struct Unfinished {
     pub bytes: Vec<u8>,
 }
 
-pub(super) fn cases(rules: Option<&SessionRules>, canary: Option<&Canary>) -> Vec<Case> {
+pub(super) fn cases(rules: Option<&SessionRules>, exam: &Exam) -> Vec<Case> {
     let deadline = |of: fn(&SessionRules) -> Duration| rules.map_or(ASSUMED, of).saturating_add(SLACK);
-    let timed = |id, name, within: Duration, probe: fn(Duration) -> Probe, needs| {
-        if within > LONGEST { not_run(id, name, needs) } else { case(id, name, probe(within)) }
+    let timed = |id, name, within: Duration, probe: fn(Duration) -> Probe, needs| match () {
+        () if within > LONGEST => not_run(id, name, needs),
+        // Whatever ends with its token proves nothing of another deadline.
+        () if !exam.target.may_live(within + exam.patience.answer) => not_run(id, name, LONGER_TOKENS),
+        () => case(id, name, probe(within)),
     };
     vec![
-        with_canary("FR15", "data behind a Close", canary, || Probe::BehindClose),
+        with_canary("FR15", "data behind a Close", exam.canary.as_ref(), || Probe::BehindClose),
         timed(
             "FR16",
             "a Close that is ignored",

@@ -60,7 +60,7 @@ pub fn cases(exam: &mut Exam) -> Vec<Case> {
     let session = policy.as_ref().map(|policy| policy.session.as_ref());
     let mut cases = breach::cases(session);
     cases.extend(flood::cases(session));
-    cases.extend(linger::cases(session, exam.canary.as_ref()));
+    cases.extend(linger::cases(session, exam));
     cases.extend(honest::cases(session, exam.canary.as_ref()));
     cases.extend(offer::cases(policy.as_deref()));
     cases.extend(lie::cases(session, exam.canary.as_ref()));

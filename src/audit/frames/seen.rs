@@ -103,13 +103,13 @@ pub(super) fn beyond(sent: &Sent, honest: &[u8]) -> Option<String> {
     (!honest.starts_with(&payload)).then(|| format!("{} bytes of payload, where {} may", payload.len(), honest.len()))
 }
 
-/// What the backend received since a mark; `None` where there is no canary.
+/// What the backend received of the session whose mark this is; `None` where there is no canary.
 pub(super) async fn arrived(exam: &Exam, mark: Option<usize>) -> Option<Sent> {
     let (canary, mark) = (exam.canary.as_ref()?, mark?);
-    canary.since(mark).await.last().map(Contact::frames)
+    canary.since(mark).await.first().map(Contact::frames)
 }
 
-/// The mark behind which the last session's own contact came.
+/// The mark of the last session.
 pub(super) fn mark_of_last(exam: &Exam) -> Option<usize> {
     exam.canary.as_ref().map(Canary::mark_of_last)
 }

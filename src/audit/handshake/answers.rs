@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 
-use super::{Case, Probe, Request, Verdict, own};
+use super::{Case, Change, Probe, Request, Verdict, own};
 use crate::audit::answer::Answer;
 use crate::audit::canary::accept_for;
-use crate::audit::exam::Asked;
+use crate::audit::exam::{Asked, until_free};
 use crate::audit::finding::Exchange;
-use crate::audit::wire::{End, Heard, OpenError, Wire};
+use crate::audit::wire::{End, OpenError, Wire};
 use crate::audit::{Exam, Outcome};
 
 /// What is looked at.
@@ -82,12 +82,13 @@ pub(super) async fn judge(look: &Look, exam: &mut Exam) -> Verdict {
     }
 }
 
-/// A handshake that every server refuses, for one reason or another.
-fn refused(exam: &mut Exam) -> Request {
-    let request = exam.good().with("Origin", "https://evil.invalid");
-    // Whoever looks at nothing of a handshake reads this at least.
-    request.with("Sec-WebSocket-Version", "1337").with("Upgrade", "nothing").and_line("Content-Length: none")
-}
+/// What a handshake is refused for, each by itself: what a policy minds, what RFC 6455 minds, and what whoever looks at
+/// neither reads at least. Behind the last one a server may be unable to go on, so it is tried last.
+const WRONGS: [Change; 3] = [
+    |r| r.with("Origin", "https://evil.invalid"),
+    |r| r.with("Sec-WebSocket-Version", "1337"),
+    |r| r.and_line("Content-Length: none"),
+];
 
 async fn whole(exam: &mut Exam) -> Verdict {
     let request = exam.good();
@@ -138,19 +139,20 @@ async fn proxy_header(version: ProxyVersion, exam: &mut Exam) -> Verdict {
     };
     let bytes = exam.good().bytes();
     let mark = exam.mark();
-    let mut tcp = match Wire::tcp(&exam.target, None).await {
-        Ok(tcp) => tcp,
-        Err(error) => return Verdict::undecided(format!("no connection: {error}")),
-    };
-    if tcp.write_all(header).await.is_err() {
-        return Verdict::undecided("the connection ended at once");
-    }
     let sent = [header, bytes.as_slice()].concat();
-    let asked = match Wire::on(tcp, &exam.target).await {
-        Ok(wire) => on_wire(exam, wire, &bytes).await,
-        Err(error @ OpenError::Unreachable(_)) => return Verdict::undecided(error.to_string()),
-        Err(error @ OpenError::Tls(_)) => Asked::Failed(error.to_string()),
+    // No connection, or one that ends at once, says nothing of the header; TLS that fails refuses it.
+    let mut unheard = None;
+    let once = async || match behind(header, exam).await {
+        Ok(wire) => exam.ask_on(wire, &bytes).await,
+        Err(error) => {
+            unheard = matches!(error, OpenError::Unreachable(_)).then(|| error.to_string());
+            Asked::Failed(error.to_string())
+        }
     };
+    let asked = exam.repeated(once, until_free).await;
+    if let Some(why) = unheard {
+        return Verdict::undecided(why);
+    }
     let told = exam.told(&asked);
     let reached = exam.reached(mark, &sent).await;
     let verdict = match &asked {
@@ -165,31 +167,46 @@ async fn proxy_header(version: ProxyVersion, exam: &mut Exam) -> Verdict {
     verdict.with(exam.exchange(&sent, &asked))
 }
 
-/// Sends bytes on an open connection and gives the answer.
-async fn on_wire(exam: &Exam, mut wire: Wire, bytes: &[u8]) -> Asked {
-    wire.send(bytes).await;
-    Asked::on(wire, exam.patience.answer).await
+/// A connection on which this was sent before everything else.
+async fn behind(header: &[u8], exam: &Exam) -> Result<Wire, OpenError> {
+    let mut tcp = Wire::tcp(&exam.target, None).await.map_err(OpenError::Unreachable)?;
+    tcp.write_all(header).await.map_err(OpenError::Unreachable)?;
+    Wire::on(tcp, &exam.target).await
 }
 
 /// Judges what a refusal says.
 async fn refusal_says(exam: &mut Exam, judge: fn(&Answer) -> Result<String, String>) -> Verdict {
-    let (asked, exchange) = refusal(exam, b"").await;
-    match asked {
-        Asked::Answered(answer, _) if answer.is_refusal() => match judge(&answer) {
+    match refusal(exam).await {
+        Ok((answer, _, exchange)) => match judge(&answer) {
             Ok(said) => Verdict::held(said),
             Err(said) => Verdict::fell(said),
-        },
-        asked => Verdict::undecided(exam.told(&asked)),
+        }
+        .with(exchange),
+        Err(undecided) => undecided,
     }
-    .with(exchange)
 }
 
-/// Asks for a refusal, with bytes behind the handshake.
-async fn refusal(exam: &mut Exam, tail: &[u8]) -> (Asked, Exchange) {
-    let bytes = refused(exam).and_tail(tail).bytes();
-    let asked = exam.ask(&bytes).await;
-    let exchange = exam.exchange(&bytes, &asked);
-    (asked, exchange)
+/// The refusal of the first of the [`WRONGS`] that does not come in.
+///
+/// # Errors
+/// With what came of the last one where none is refused.
+async fn refusal(exam: &mut Exam) -> Result<(Answer, Wire, Exchange), Verdict> {
+    let mut last = Verdict::undecided("nothing was tried");
+    for wrong in WRONGS {
+        let bytes = wrong(exam.good()).bytes();
+        let asked = exam.ask(&bytes).await;
+        let (told, exchange) = (exam.told(&asked), exam.exchange(&bytes, &asked));
+        match asked {
+            Asked::Answered(answer, _) if answer.is_busy() => {
+                return Err(Verdict::undecided(format!("{told} to everybody")).with(exchange));
+            }
+            Asked::Answered(answer, wire) if answer.is_refusal() => return Ok((answer, wire, exchange)),
+            Asked::Answered(answer, wire) if answer.is_switching() => exam.leave(wire).await,
+            _ => {}
+        }
+        last = Verdict::undecided(format!("{told}, which is no refusal")).with(exchange);
+    }
+    Err(last)
 }
 
 fn stays_with_tls(answer: &Answer) -> Result<String, String> {
@@ -215,11 +232,10 @@ fn names_no_version(answer: &Answer) -> Result<String, String> {
 }
 
 async fn refused_ends(exam: &mut Exam) -> Verdict {
-    let (asked, exchange) = refusal(exam, b"").await;
-    let Asked::Answered(answer, mut wire) = asked else { return Verdict::undecided(exam.told(&asked)).with(exchange) };
-    if !answer.is_refusal() || answer.is_busy() {
-        return Verdict::undecided(format!("{}, which is no refusal", answer.status)).with(exchange);
-    }
+    let (answer, mut wire, exchange) = match refusal(exam).await {
+        Ok(refusal) => refusal,
+        Err(undecided) => return undecided,
+    };
     match wire.ended(exam.patience.close).await {
         Some(_) => Verdict::held(format!("{}, then the end", answer.status)),
         None => Verdict::fell(format!(
@@ -250,14 +266,16 @@ async fn body_unread(exam: &mut Exam) -> Verdict {
 
 async fn pieces(exam: &mut Exam) -> Verdict {
     let bytes = exam.good().bytes();
-    let mut wire = match exam.open().await {
-        Ok(wire) => wire,
-        Err(error) => return Verdict::undecided(error.to_string()),
+    let once = async || match exam.open().await {
+        Ok(mut wire) => {
+            for byte in &bytes {
+                wire.send(&[*byte]).await;
+            }
+            Asked::on(wire, exam.patience.answer).await
+        }
+        Err(error) => Asked::Failed(error.to_string()),
     };
-    for byte in &bytes {
-        wire.send(&[*byte]).await;
-    }
-    let asked = Asked::on(wire, exam.patience.answer).await;
+    let asked = exam.repeated(once, until_free).await;
     let (told, exchange) = (exam.told(&asked), exam.exchange(&bytes, &asked));
     match asked {
         Asked::Answered(answer, wire) if answer.is_switching() => {
@@ -265,6 +283,7 @@ async fn pieces(exam: &mut Exam) -> Verdict {
             Verdict::held("the socket opens")
         }
         Asked::Answered(answer, _) if answer.is_busy() => Verdict::undecided(told),
+        Asked::Failed(_) => Verdict::undecided(told),
         _ => Verdict::fell(format!("{told}, where the same head in one piece comes in")),
     }
     .with(exchange)
@@ -277,20 +296,32 @@ const UNREAD_BYTES: usize = 48 << 10;
 const TRIES: u32 = 3;
 
 async fn lingering(exam: &mut Exam) -> Verdict {
-    let mut verdict = Verdict::undecided("nothing was tried");
+    for wrong in WRONGS {
+        if let Some(verdict) = lingering_behind(wrong, exam).await {
+            return verdict;
+        }
+    }
+    Verdict::undecided("no handshake is refused")
+}
+
+/// Whether the refusal for this arrives; `None` where the handshake comes in.
+async fn lingering_behind(wrong: Change, exam: &mut Exam) -> Option<Verdict> {
+    let mut verdict = None;
     for _ in 0..TRIES {
-        let bytes = refused(exam).and_tail(vec![b'x'; UNREAD_BYTES]).bytes();
+        let bytes = wrong(exam.good()).and_tail(vec![b'x'; UNREAD_BYTES]).bytes();
         let asked = exam.ask_once(&bytes).await;
         let told = exam.told(&asked);
         let exchange = exam.exchange(&bytes, &asked);
-        verdict = match asked {
+        let came = match asked {
+            Asked::Answered(answer, _) if answer.is_switching() => return None,
             Asked::Answered(answer, _) if answer.is_refusal() && !answer.is_busy() => Verdict::held(told),
             Asked::Dropped(End::Cut) => Verdict::fell("cut before the refusal arrived: the client never learns why"),
             _ => Verdict::undecided(told),
-        }
-        .with(exchange);
-        if verdict.outcome == Outcome::Held {
-            return verdict;
+        };
+        let is_held = came.outcome == Outcome::Held;
+        verdict = Some(came.with(exchange));
+        if is_held {
+            break;
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
@@ -299,27 +330,29 @@ async fn lingering(exam: &mut Exam) -> Verdict {
 
 async fn client_gone(exam: &mut Exam) -> Verdict {
     let bytes = exam.good().bytes();
-    let mut wire = match exam.open().await {
-        Ok(wire) => wire,
-        Err(error) => return Verdict::undecided(error.to_string()),
-    };
-    wire.send(&bytes).await;
-    wire.finish().await;
     let within = exam.patience.answer + exam.patience.close;
-    let end = wire.ended(within).await;
-    let exchange = Exchange { sent: exam.shown(&bytes), received: exam.shown(&wire.kept) };
-    let busy = match wire.answer(Duration::ZERO).await {
-        Heard::This(answer) if answer.is_busy() => Some(answer.status),
-        _ => None,
+    let mut ended = None;
+    let once = async || {
+        let mut wire = match exam.open().await {
+            Ok(wire) => wire,
+            Err(error) => return Asked::Failed(error.to_string()),
+        };
+        wire.send(&bytes).await;
+        wire.finish().await;
+        ended = wire.ended(within).await;
+        Asked::on(wire, Duration::ZERO).await
     };
-    match (end, busy) {
-        (_, Some(status)) => Verdict::undecided(format!("{status} to everybody")),
-        (Some(_), None) => Verdict::held("the connection ends"),
-        (None, None) => {
+    let asked = exam.repeated(once, until_free).await;
+    let told = exam.told(&asked);
+    match (&asked, ended) {
+        (Asked::Answered(answer, _), _) if answer.is_busy() => Verdict::undecided(format!("{told} to everybody")),
+        (Asked::Failed(_), _) => Verdict::undecided(told),
+        (_, Some(_)) => Verdict::held("the connection ends"),
+        (_, None) => {
             Verdict::fell(format!("{} s after the client's end the connection is still open", within.as_secs()))
         }
     }
-    .with(exchange)
+    .with(exam.exchange(&bytes, &asked))
 }
 
 #[cfg(test)]

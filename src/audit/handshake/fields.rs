@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn what_passed_is_found_in_a_head() {
-        let head = |text: &str| Contact { received: text.as_bytes().to_vec(), ended: false };
+        let head = |text: &str| Contact { received: text.as_bytes().to_vec(), ..Contact::default() };
         let plain = [String::from("host"), String::from("origin")];
         let cases = [
             (Trace::Mark, "GET / HTTP/1.1\r\nHost: a\r\nX-A: 1, WSGATE-audit-mark\r\n\r\n", true),

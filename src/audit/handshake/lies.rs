@@ -262,9 +262,9 @@ async fn one(lie: &Lie, exam: &mut Exam) -> Verdict {
     }
     let seen = canary.since(mark).await;
     let exchange = exam.exchange(&bytes, &asked);
-    let Some(heard) = seen.first() else {
+    if seen.is_empty() {
         return Verdict::undecided(format!("{what}: {told}, and the backend was not asked")).with(exchange);
-    };
+    }
     let fell = |why: &str| Verdict::fell(format!("{what}: {why}")).with(exchange.clone());
     match &asked {
         Asked::Answered(answer, _) if answer.is_switching() => return fell("the socket opened"),
@@ -274,7 +274,7 @@ async fn one(lie: &Lie, exam: &mut Exam) -> Verdict {
         Asked::Silent => return Verdict::undecided(format!("{what}: {told}")).with(exchange),
         _ => {}
     }
-    if carries(heard, &through, THROUGH) {
+    if seen.iter().any(|contact| carries(contact, &through, THROUGH)) {
         return fell(&format!("a tunnel stands open behind the {told}"));
     }
     match must {

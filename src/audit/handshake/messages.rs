@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::heads::offering;
 use super::{Attempt, Exam, Request, Row, Verdict, contains};
-use crate::audit::exam::{Asked, retry_after};
+use crate::audit::exam::Asked;
 use crate::audit::finding::Exchange;
 
 /// What must be refused: a body, a coding, or a head against the grammar of RFC 9112, or beyond any bound.
@@ -281,10 +281,10 @@ pub(super) async fn prompt(costly: &[Attempt], exam: &mut Exam) -> Verdict {
     }
 }
 
-/// The least time to an answer or an end of three times, and what was exchanged then; `None` where neither came.
+/// The least time to an answer of three times, and what was exchanged then; `None` where none came.
 ///
 /// # Errors
-/// With a sentence where nothing is proved: there is no connection, or the target is busy for too long.
+/// With a sentence where nothing is proved: the target drops the connection, or is busy for too long.
 async fn fastest(exam: &Exam, bytes: &[u8]) -> Result<Option<(Duration, Exchange)>, String> {
     let mut fastest: Option<(Duration, Exchange)> = None;
     for _ in 0..3 {
@@ -304,23 +304,24 @@ async fn fastest(exam: &Exam, bytes: &[u8]) -> Result<Option<(Duration, Exchange
     Ok(fastest)
 }
 
-/// Asks on a new connection and says how long the answer took. A target that is busy is waited for.
+/// Asks on a new connection and says how long the answer took. A target that is busy, or drops, is waited for.
 async fn timed(exam: &Exam, bytes: &[u8]) -> Result<(Duration, Asked), String> {
-    let until = Instant::now() + exam.patience.busy;
-    loop {
-        let mut wire = exam.open().await.map_err(|error| error.to_string())?;
-        let began = Instant::now();
-        wire.send(bytes).await;
-        let asked = Asked::on(wire, exam.patience.answer).await;
-        let took = began.elapsed();
-        let wait = match &asked {
-            Asked::Answered(answer, _) if answer.is_busy() => retry_after(answer),
-            _ => return Ok((took, asked)),
-        };
-        if Instant::now() + wait > until {
-            return Err(format!("{} to everybody", exam.told(&asked)));
+    let mut took = Duration::ZERO;
+    let once = async || match exam.open().await {
+        Ok(wire) => {
+            let began = Instant::now();
+            let asked = exam.ask_on(wire, bytes).await;
+            took = began.elapsed();
+            asked
         }
-        sleep(wait).await;
+        Err(error) => Asked::Failed(error.to_string()),
+    };
+    let asked = exam.ask_by(once).await;
+    match &asked {
+        Asked::Answered(answer, _) if answer.is_busy() => Err(format!("{} to everybody", exam.told(&asked))),
+        // Who drops may have read for long or not at all.
+        Asked::Dropped(_) | Asked::Failed(_) => Err(exam.told(&asked)),
+        Asked::Answered(..) | Asked::Garbled(..) | Asked::Silent => Ok((took, asked)),
     }
 }
 

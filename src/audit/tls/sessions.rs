@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn tl12_an_end_in_order_is_told_from_one_that_is_not() {
         let head = b"GET / HTTP/1.1\r\n\r\n";
-        let contact = |behind: &[u8]| Contact { received: [head.as_slice(), behind].concat(), ended: true };
+        let contact = |behind: &[u8]| Contact { received: [head.as_slice(), behind].concat(), ..Contact::default() };
         assert!(is_orderly(&contact(&frame::close(1000, ""))));
         assert!(is_orderly(&contact(&frame::close(1000, "bye"))));
         assert!(!is_orderly(&contact(&frame::close(1001, ""))));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::exit::Exit;
@@ -103,6 +104,7 @@ struct Beside {
 }
 
 const AFTER_HELP: &str = "Attack only what is yours, or what you were asked to attack.\n\
+    Ctrl-C ends it and tells what was found; twice, at once and without a report.\n\
     Exit codes: 0 all that was tried held, 1 something fell, 2 something could not be decided or run, or nothing was tried, \
     78 configuration.";
 
@@ -169,6 +171,8 @@ pub fn run(args: &AuditArgs, out: &mut dyn Write) -> Exit {
 }
 
 async fn audit(args: &AuditArgs, out: &mut dyn Write) -> Exit {
+    let mut watch = JoinSet::new();
+    watch.spawn(ended_at_once());
     let described = match target::describe(args, unix_now()).await {
         Ok(described) => described,
         Err(target::Flaw::Configuration(mistakes)) => {
@@ -234,6 +238,21 @@ async fn interrupted() {
         _ = int.recv() => {}
         _ = term.recv() => {}
     }
+}
+
+/// Ends the process at the second signal: whoever sends two does not wait for what the first leaves to be done, nor for who
+/// reads what is told.
+async fn ended_at_once() {
+    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return;
+    };
+    for _ in 0..2 {
+        tokio::select! {
+            _ = int.recv() => {}
+            _ = term.recv() => {}
+        }
+    }
+    std::process::exit(i32::from(Exit::CouldNotRun.code()));
 }
 
 /// Something fell; all was tried and held; or nothing was tried, or not all could be tried or decided.

@@ -220,8 +220,15 @@ faults! {
             "SM11 lengths that are none",
             "SM11 two lengths",
         ];
-    /// Where no upgrade is asked for, a body that is announced is waited for.
-    BodyAwaited: Handshake ["H103 a body that never comes"];
+    /// A body that is announced is waited for.
+    BodyAwaited:
+        Handshake [
+            "H103 a body that never comes",
+            "SM07 a body by Content-Length",
+            "SM08 a body by Transfer-Encoding",
+            "SM09 both at once",
+            "SM10 odd spellings of a coding",
+        ];
     /// Fields that announce a body are not looked at; bytes behind a head are refused all the same.
     BodyFieldsUnchecked:
         Handshake [
@@ -292,7 +299,12 @@ faults! {
     ClientEndIgnored: Handshake ["H108 a client that ends behind its head"];
     /// A refusal leaves the connection open for the next request.
     KeepAliveAfterRefusal:
-        Handshake ["SM01 a tunnel behind a refused version", "SM06 a second request behind a refusal"];
+        Handshake [
+            "H102 a refused connection that stays",
+            "SM01 a tunnel behind a refused version",
+            "SM06 a second request behind a refusal",
+        ]
+        Dos ["H106 refusals that are not read"];
     /// A refused client is waited for, until it ends the connection.
     RefusalStays:
         Handshake ["H102 a refused connection that stays"]

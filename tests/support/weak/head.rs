@@ -137,11 +137,13 @@ pub(super) async fn wait(gate: &Gate, client: &mut Client, asked: &Head) {
         let offered = length("sec-websocket-protocol") + length("sec-websocket-extensions");
         sleep(Duration::from_micros(offered * offered / 10)).await;
     }
-    let announced = asked.value("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-    let awaits = gate.has(Fault::BodyAwaited) && asked.value("upgrade").is_none();
-    while awaits && client.kept.len() < announced {
-        if !matches!(client.stream.read_buf(&mut client.kept).await, Ok(1..)) {
-            return;
+    if gate.has(Fault::BodyAwaited) {
+        let announced = asked.value("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        let is_coded = asked.value("transfer-encoding").is_some();
+        while client.kept.len() < announced || is_coded && !client.kept.ends_with(b"\r\n\r\n") {
+            if !matches!(client.stream.read_buf(&mut client.kept).await, Ok(1..)) {
+                return;
+            }
         }
     }
 }

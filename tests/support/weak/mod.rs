@@ -335,6 +335,7 @@ async fn admit(gate: &Arc<Gate>, client: &mut Client) -> Result<Admitted, Refuse
     let mut opening = judge_request(head).map_err(|error| refused(error.into()))?;
     let early = std::mem::take(&mut client.kept);
     if !early.is_empty() && !gate.has(Fault::EarlyBytesForwarded) {
+        client.kept = early;
         return Err(refused(Reason::EarlyBytes.into()));
     }
     origin::mend(gate, &mut opening);
@@ -388,8 +389,13 @@ async fn refuse(gate: &Gate, client: &mut Client, refused: &Refused) -> bool {
     }
     let bytes = if passed.is_empty() { answer(gate, refusal.reason, status, asked, goes_on) } else { passed.clone() };
     let written = async { client.stream.write_all(&bytes).await.is_ok() && client.stream.flush().await.is_ok() };
-    if !timeout(LINGER, written).await.unwrap_or(false) || goes_on {
-        return goes_on;
+    let is_written = timeout(LINGER, written).await.unwrap_or(false);
+    if goes_on {
+        // The next request has all the time that it wants.
+        return !client.kept.is_empty() || matches!(client.stream.read_buf(&mut client.kept).await, Ok(1..));
+    }
+    if !is_written {
+        return false;
     }
     if gate.has(Fault::RefusalStays) {
         let _ = tokio::io::copy(&mut client.stream, &mut tokio::io::sink()).await;
