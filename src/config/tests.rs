@@ -64,7 +64,7 @@ const GATEWAY_ROWS: &[Row] = &[
     ("NAT64 network", "203.0.113.7/32", "64:ff9b::cb00:7107/128", Code::WrongValue, "203.0.113.7/32"),
     ("OP07 plain listener", "certificates = [", "#[", Code::Danger, "danger_plaintext"),
     ("not built: admin", "drain    = \"25s\"", "admin = { address = \"x\" }", Code::NotBuilt, "not built yet"),
-    ("not built: state", "drain    = \"25s\"", "state = \"state\"", Code::NotBuilt, "not built yet"),
+    ("not built: cluster", "drain    = \"25s\"", "cluster = \"peers\"", Code::NotBuilt, "not built yet"),
     ("AU29 no keys", "[\"certs/login-a.pem\", \"certs/login-b.pem\"]", "[]", Code::MissingKey, "without a key"),
     ("AU29 no algorithm", "[\"ES256\"]", "[]", Code::MissingKey, "ES256"),
     ("algorithm none", "[\"ES256\"]", "[\"none\"]", Code::WrongValue, "ES256"),

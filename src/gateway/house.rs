@@ -15,6 +15,7 @@ use rustix::process::{Resource, getrlimit};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+use super::ledger::Ledger;
 use super::sessions::{Resident, Sessions};
 use super::snapshot::Snapshot;
 use super::{End, StartError};
@@ -36,6 +37,8 @@ pub(super) struct House {
     pub(super) tls_turns: Semaphore,
     pub(super) lingering: Semaphore,
     pub(super) sessions: Sessions,
+    /// What is revoked.
+    pub(super) ledger: Ledger,
     /// The tasks of handshakes and sessions.
     pub(super) connections: TaskTracker,
     /// Cancelled when the listeners are to stop.
@@ -57,7 +60,7 @@ pub(super) struct Door {
 }
 
 impl House {
-    pub(super) fn new(config: Config, observer: SharedObserver) -> Result<Self, StartError> {
+    pub(super) fn new(config: Config, ledger: Ledger, observer: SharedObserver) -> Result<Self, StartError> {
         let Config { gateway, policies, keys, .. } = config;
         let snapshot = Snapshot::first(policies, &keys).map_err(StartError::Unusable)?;
         let tls_turns = tls_turns(&gateway);
@@ -74,6 +77,7 @@ impl House {
             tls_turns: Semaphore::new(tls_turns),
             lingering: Semaphore::new(LINGER_SLOTS),
             sessions: Sessions::default(),
+            ledger,
             connections: TaskTracker::new(),
             closing: End::new(),
             end: End::new(),

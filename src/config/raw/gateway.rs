@@ -17,6 +17,10 @@ pub struct RawGateway {
     pub policies: List<Text>,
     /// From SIGTERM to the hard end. Default: "25s".
     pub drain: Key<Time>,
+    /// The folder in which revocations outlive a restart. Default: none, and they do not.
+    pub state: Key<Text>,
+    /// A watched file that lists what is revoked, one entry a line. Default: none.
+    pub revocations: Key<Text>,
     /// Worker threads. Default: one per core.
     pub threads: Key<Count>,
     /// The health listener: /healthz, /readyz and /metrics.

@@ -12,6 +12,7 @@ fn metrics() -> Metrics {
         last_reload_success: true,
         log_lines_lost: 3,
         shared_charges: 2,
+        state_changes_lost: 4,
         tables: vec![TableFill { table: "addresses", used: 5, capacity: 1024 }],
         certificates: vec![CertificateLife {
             listener: "[::]:8443".into(),
@@ -82,6 +83,7 @@ fn every_count_is_on_the_page() {
         "wsgate_notices_total{level=\"error\"} 1",
         "wsgate_log_lines_lost_total 3",
         "wsgate_shared_charges_total 2",
+        "wsgate_state_changes_lost_total 4",
         "wsgate_config_generation 7",
         "wsgate_config_last_reload_success 1",
         "wsgate_table_used{table=\"addresses\"} 5",
@@ -93,7 +95,7 @@ fn every_count_is_on_the_page() {
     for line in lines {
         assert!(page.lines().any(|found| found == line), "{line} is missing in\n{page}");
     }
-    assert_eq!(lines.len(), 20);
+    assert_eq!(lines.len(), 21);
 }
 
 #[test]
