@@ -5,10 +5,12 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::num::ParseIntError;
 use std::str::FromStr;
 
+use ipnet::IpNet;
+
 /// The name of one connection, unique within a process and hard to guess from outside.
 ///
 /// Shown to the client in a refusal and written to every log line, so that the two can be brought together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(u128);
 
 impl ConnectionId {
@@ -73,6 +75,32 @@ fn embedded_v4(v6: Ipv6Addr) -> Option<IpAddr> {
     let low = u32::try_from(bits & u128::from(u32::MAX)).ok()?;
     let is_nat64 = bits >> 32 == NAT64 >> 32;
     (v6.to_ipv4_mapped().is_some() || is_nat64).then(|| IpAddr::V4(low.into()))
+}
+
+/// Reads a network that can hold clients: no bits behind its prefix, and IPv4 in its own form.
+///
+/// # Errors
+/// One sentence that says what would be right.
+pub fn parse_network(text: &str) -> Result<IpNet, String> {
+    let wrong = || format!("`{text}` is not a network: write \"10.0.0.0/8\" or \"2001:db8::/32\"");
+    let net: IpNet = text.parse().map_err(|_| wrong())?;
+    if let Some(v4) = embedded_network(net) {
+        return Err(format!("`{text}` holds nobody: clients of these forms count as IPv4; write \"{v4}\""));
+    }
+    if net.trunc() == net {
+        Ok(net)
+    } else {
+        Err(format!("`{text}` has bits behind its prefix: write \"{}\"", net.trunc()))
+    }
+}
+
+/// The IPv4 network that an IPv6 network stands for, where every client of it is folded to IPv4.
+fn embedded_network(net: IpNet) -> Option<IpNet> {
+    let prefix = net.prefix_len().checked_sub(96)?;
+    match (net, ClientAddr::new(net.addr()).ip()) {
+        (IpNet::V6(_), IpAddr::V4(v4)) => IpNet::new(v4.into(), prefix).ok().map(|net| net.trunc()),
+        _ => None,
+    }
 }
 
 /// A network of clients: IPv4 /32 or /24, IPv6 /64, /56 or /48. IPv4 is kept in its mapped form.

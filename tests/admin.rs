@@ -8,38 +8,16 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 
-use serde_json::{Value, json};
+use serde_json::json;
+use support::admin::{ADMIN, SOCKET, call, exchange};
 use support::house::ORIGIN;
 use support::process::ran;
-use support::{Answer, Cases, House, Plan, cases, within};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
+use support::{Cases, House, Plan, cases, within};
 use wsgate::gateway::{Gateway, StartError};
 use wsgate::session::Cause;
 
-const SOCKET: &str = "state/admin.sock";
-
 fn plan() -> Plan {
-    Plan::plain().gateway("admin = { socket = \"state/admin.sock\" }")
-}
-
-/// What the socket answers to these bytes.
-async fn exchange(house: &House, bytes: &[u8]) -> Vec<u8> {
-    let mut stream = UnixStream::connect(house.folder.path().join(SOCKET)).await.unwrap();
-    // A call that is refused early may not be read to its end.
-    let _ = stream.write_all(bytes).await;
-    let mut answer = Vec::new();
-    let _ = within("an answer", stream.read_to_end(&mut answer)).await;
-    answer
-}
-
-/// The status of a call, and its JSON.
-async fn call(house: &House, method: &str, path: &str, fields: &str, body: &str) -> (u16, Value) {
-    let request =
-        format!("{method} {path} HTTP/1.1\r\nHost: admin\r\n{fields}Content-Length: {}\r\n\r\n{body}", body.len());
-    let answer = Answer::read(&exchange(house, request.as_bytes()).await);
-    assert_eq!(answer.one("content-type"), Some("application/json"));
-    (answer.status, serde_json::from_slice(&answer.body).unwrap())
+    Plan::plain().gateway(ADMIN)
 }
 
 #[tokio::test(flavor = "multi_thread")]

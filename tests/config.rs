@@ -109,7 +109,7 @@ const ROWS: &[Row] = &[
     ("OP04", "policy unreadable", Loop(POLICY_FILE), "unreadable", "policies/chat.toml", "symbolic links"),
     ("OP04", "policy of 100 MB", Huge(POLICY_FILE), "too_large", "policies/chat.toml", "longer than 1048576 bytes"),
     ("OP04", "not built: admin", Text(GATEWAY_FILE, "health ", "admin = { address = \"[::]:1\" }\nhealth "), "not_built", "gateway.toml:3:11", "`admin.address` is not built yet"),
-    ("OP04", "not built: state", Text(GATEWAY_FILE, "health ", "state = \"state\"\nhealth "), "not_built", "gateway.toml:3:1", "`state` is not built yet"),
+    ("OP04", "not built: cluster", Text(GATEWAY_FILE, "health ", "cluster = \"peers\"\nhealth "), "not_built", "gateway.toml:3:1", "`cluster` is not built yet"),
     ("OP04", "not built: acme", Text(GATEWAY_FILE, "health ", "acme = true\nhealth "), "not_built", "gateway.toml:3:1", "`acme` is not built yet"),
     ("OP04", "not built: cluster", Text(GATEWAY_FILE, "health ", "cluster = true\nhealth "), "not_built", "gateway.toml:3:1", "`cluster` is not built yet"),
     ("OP04", "not built: tell", Text(POLICY_FILE, "[upstream]", "tell = \"close\"\n[upstream]"), "not_built", "policies/chat.toml:5:1", "`route.tell` is not built yet"),

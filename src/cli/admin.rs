@@ -1,5 +1,6 @@
 //! `wsgate reload`, `drain` and `sessions`: calls to the admin socket of a running gateway.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -41,7 +42,7 @@ pub struct SessionsArgs {
 
 /// `wsgate reload`.
 pub fn reload(args: &AdminArgs, out: &mut dyn Write) -> Exit {
-    told(args, "POST", "/api/reload", out, &|answer, out| {
+    told(args, &Call::new("POST", "/api/reload"), out, &|answer, out| {
         let ended: u64 =
             answer["ended"].as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64()).sum();
         writeln!(
@@ -55,7 +56,8 @@ pub fn reload(args: &AdminArgs, out: &mut dyn Write) -> Exit {
 
 /// `wsgate drain`.
 pub fn drain(args: &AdminArgs, out: &mut dyn Write) -> Exit {
-    told(args, "POST", "/api/drain", out, &|answer, out| writeln!(out, "draining {} sessions", answer["draining"]))
+    let call = Call::new("POST", "/api/drain");
+    told(args, &call, out, &|answer, out| writeln!(out, "draining {} sessions", answer["draining"]))
 }
 
 /// `wsgate sessions`.
@@ -64,10 +66,11 @@ pub fn sessions(args: &SessionsArgs, out: &mut dyn Write) -> Exit {
         Some(id) if !id.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
             could_not_run("an id has 32 hexadecimal digits")
         }
-        Some(id) => told(&args.admin, "DELETE", &format!("/api/sessions/{id}"), out, &|answer, out| {
-            writeln!(out, "ended {}", word(&answer["ended"]))
-        }),
-        None => told(&args.admin, "GET", "/api/sessions", out, &listed),
+        Some(id) => {
+            let call = Call::new("DELETE", format!("/api/sessions/{id}"));
+            told(&args.admin, &call, out, &|answer, out| writeln!(out, "ended {}", word(&answer["ended"])))
+        }
+        None => told(&args.admin, &Call::new("GET", "/api/sessions"), out, &listed),
     }
 }
 
@@ -82,7 +85,7 @@ fn listed(answer: &Value, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// A string of an answer, fit for a terminal; a dash where there is none.
-fn word(value: &Value) -> String {
+pub(super) fn word(value: &Value) -> String {
     value.as_str().map_or_else(|| String::from("-"), |text| Text::client(text).to_string())
 }
 
@@ -98,23 +101,42 @@ fn diagnostics(list: &Value, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
+/// What is asked of a gateway.
+pub(super) struct Call {
+    pub(super) method: &'static str,
+    pub(super) path: Cow<'static, str>,
+    pub(super) body: Option<Value>,
+}
+
+impl Call {
+    /// A call that takes nothing.
+    pub(super) fn new(method: &'static str, path: impl Into<Cow<'static, str>>) -> Self {
+        Self { method, path: path.into(), body: None }
+    }
+}
+
+impl AdminArgs {
+    /// The gateway's socket.
+    ///
+    /// # Errors
+    /// One sentence: the configuration names none.
+    pub(super) fn socket(&self) -> Result<PathBuf, String> {
+        self.socket.clone().map_or_else(|| config::admin_socket(&self.config), Ok)
+    }
+}
+
 /// Tells a good answer by `tell`, and a bad one as it is.
-fn told(
+pub(super) fn told(
     args: &AdminArgs,
-    method: &str,
-    path: &str,
+    asked: &Call,
     out: &mut dyn Write,
     tell: &dyn Fn(&Value, &mut dyn Write) -> io::Result<()>,
 ) -> Exit {
-    let socket = match &args.socket {
-        Some(socket) => Ok(socket.clone()),
-        None => config::admin_socket(&args.config),
-    };
-    let socket = match socket {
+    let socket = match args.socket() {
         Ok(socket) => socket,
         Err(error) => return could_not_run(error),
     };
-    match call(&socket, method, path) {
+    match call(&socket, asked) {
         Ok((200, answer)) => written(tell(&answer, out).map(|()| Exit::Well)),
         Ok((status, answer)) => {
             let mut text = Vec::new();
@@ -134,11 +156,18 @@ fn told(
 }
 
 /// One call: its status and its JSON.
-fn call(socket: &Path, method: &str, path: &str) -> io::Result<(u16, Value)> {
+pub(super) fn call(socket: &Path, asked: &Call) -> io::Result<(u16, Value)> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    write!(stream, "{method} {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")?;
+    let Call { method, path, body } = asked;
+    let body = body.as_ref().map(Value::to_string).unwrap_or_default();
+    let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n{kind}Content-Length: {length}\r\n\r\n{body}"
+    )?;
     let answer = file::read_from(&stream, LONGEST_ANSWER)?;
     let wrong = || io::Error::new(io::ErrorKind::InvalidData, "this is not the answer of a gateway");
     let answer = String::from_utf8(answer).map_err(|_| wrong())?;

@@ -21,6 +21,7 @@ pub mod exit;
 pub mod explain;
 mod file;
 pub mod init;
+pub mod revoke;
 pub mod run;
 pub mod schema;
 pub mod token;
@@ -56,6 +57,10 @@ enum Command {
     Drain(admin::AdminArgs),
     /// List the live sessions of a running gateway, or end one
     Sessions(admin::SessionsArgs),
+    /// Take access away from a subject, a token, a session, a network or a policy, live sessions included
+    Revoke(revoke::RevokeArgs),
+    /// Drop whoever comes from a network, and end its live sessions
+    Deny(revoke::DenyArgs),
     /// Say why a handshake was, or would be, refused
     Explain(explain::ExplainArgs),
     /// Try the gateway on this machine: one session admitted, hostile ones refused
@@ -106,6 +111,8 @@ fn dispatch(command: Command, out: &mut impl Write) -> Exit {
         Command::Reload(args) => admin::reload(&args, out),
         Command::Drain(args) => admin::drain(&args, out),
         Command::Sessions(args) => admin::sessions(&args, out),
+        Command::Revoke(args) => revoke::revoke(&args, out),
+        Command::Deny(args) => revoke::deny(&args, out),
         Command::Explain(args) => explain::run(&args, &mut io::stdin().lock(), out),
         Command::Demo(args) => demo::run(&args, out),
         Command::Audit(args) => audit::run(&args, out),

@@ -1,15 +1,18 @@
-//! Issuers' keys and token tables, read from where the configuration says they are: at load, and again when the watch
+//! Issuers' keys, token tables and lists of revocations, read from where the configuration says they are: at load, and again when the watch
 //! sees that a file changed.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use super::diagnostic::{Code, Diagnostic, Place};
+use super::diagnostic::{Code, Diagnostic, Place, Source};
 use super::material::{self, Environment, MaterialError};
 use super::{IssuerConfig, KeySource, SecretSource};
 use crate::policy::auth::algorithm::KeyKind;
 use crate::policy::auth::key_file;
 use crate::policy::auth::keys::{Issuer, KeyError};
 use crate::policy::auth::token::TokenTable;
+use crate::policy::revocation::RevocationSet;
+use crate::policy::revocation::list::{self, ListError};
 
 impl IssuerConfig {
     /// Reads every key of this issuer; the first that cannot be used is the error.
@@ -63,5 +66,23 @@ pub fn load_tokens(path: &Path) -> Result<TokenTable, Vec<Diagnostic>> {
                 .help("a line is: SHA-256 digest in hex, subject, and the times use_until and session_until")
         };
         lines.iter().take(20).map(mistake).collect()
+    })
+}
+
+/// Reads the file of revocations; every malformed line is a mistake of its own.
+pub fn load_revocations(path: &Path) -> Result<RevocationSet, Vec<Diagnostic>> {
+    let whole = || Place::File(path.to_owned(), None);
+    let bytes = material::read_file(path, material::LONGEST_TOKEN_TABLE)
+        .map_err(|error| vec![Diagnostic::error(Code::Unreadable, whole(), error.message).help(error.help)])?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| vec![Diagnostic::error(Code::Syntax, whole(), "this file is not UTF-8")])?;
+    list::parse(&text).map_err(|mistakes| {
+        let source = Arc::new(Source { path: path.to_owned(), text });
+        let mistake = |one: ListError| {
+            let place = Place::Span(Arc::clone(&source), one.span);
+            Diagnostic::error(Code::WrongValue, place, one.message)
+                .help("a line is: kind, whom it means, until=TIME, and perhaps since=TIME and issuer=NAME")
+        };
+        mistakes.into_iter().map(mistake).collect()
     })
 }

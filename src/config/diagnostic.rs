@@ -110,6 +110,14 @@ impl Place {
         }
     }
 
+    /// The character of its line, counted from 1.
+    pub fn column(&self) -> Option<usize> {
+        let Self::Span(source, span) = self else { return None };
+        let before = source.text.get(..span.start)?;
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        Some(line.chars().count().saturating_add(1))
+    }
+
     /// The line, counted from 1.
     pub fn line(&self) -> Option<usize> {
         match self {

@@ -15,6 +15,7 @@ use rustls::sign::CertifiedKey;
 use crate::policy::auth::algorithm::Algorithm;
 use crate::policy::auth::keys::Keys;
 use crate::policy::quota::NetworkRules;
+use crate::policy::revocation::RevocationSet;
 use crate::policy::{Policy, PolicyName};
 use crate::units::Rate;
 use crate::ws::head::HeadLimits;
@@ -57,6 +58,8 @@ pub struct Config {
     pub keys: Arc<Keys>,
     /// The `[[example]]`s of each policy.
     pub examples: BTreeMap<PolicyName, Vec<Example>>,
+    /// What the file of revocations lists.
+    pub revoked: RevocationSet,
     /// Every effective value and where it came from, in the order of reading.
     pub settings: Vec<Setting>,
 }
@@ -85,6 +88,10 @@ pub struct GatewayConfig {
     pub health: Option<SocketAddr>,
     /// The unix socket of the admin listener; `None`: there is none.
     pub admin: Option<PathBuf>,
+    /// The folder in which it keeps what outlives a restart; `None`: nothing does.
+    pub state: Option<PathBuf>,
+    /// The watched file that lists what is revoked.
+    pub revocations: Option<PathBuf>,
     /// Bounds of the whole gateway.
     pub capacity: Capacity,
     /// Bounds of one client network.

@@ -22,8 +22,7 @@ pub enum Language {
 }
 
 /// Keys of the language that this version does not do: refused by name.
-const NOT_BUILT: [(&str, &str); 8] = [
-    ("state", "revocations and tickets"),
+const NOT_BUILT: [(&str, &str); 7] = [
     ("admin.address", "an admin listener on TCP needs TLS and a token"),
     ("tell", "refusals told by a close code"),
     ("jwks_url", "keys fetched from an issuer"),

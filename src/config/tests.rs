@@ -71,7 +71,7 @@ const GATEWAY_ROWS: &[Row] = &[
         "raise `drain`",
     ),
     ("not built: admin", "drain    = \"25s\"", "admin = { address = \"x\" }", Code::NotBuilt, "not built yet"),
-    ("not built: state", "drain    = \"25s\"", "state = \"state\"", Code::NotBuilt, "not built yet"),
+    ("not built: cluster", "drain    = \"25s\"", "cluster = \"peers\"", Code::NotBuilt, "not built yet"),
     ("AU29 no keys", "[\"certs/login-a.pem\", \"certs/login-b.pem\"]", "[]", Code::MissingKey, "without a key"),
     ("AU29 no algorithm", "[\"ES256\"]", "[]", Code::MissingKey, "ES256"),
     ("algorithm none", "[\"ES256\"]", "[\"none\"]", Code::WrongValue, "ES256"),

@@ -20,9 +20,9 @@ use crate::net::listener::Incoming;
 use crate::net::relay::Relay;
 use crate::net::tls::{BackendStream, ClientStream};
 use crate::net::upstream::UpstreamConnection;
-use crate::peer::ClientAddr;
 use crate::policy::admission::{Admission, authorize};
 use crate::policy::forward::{self, ForwardFacts};
+use crate::policy::revocation::Facts;
 use crate::policy::screen::{Screened, screen};
 use crate::policy::standing::{Standing, Upheld};
 use crate::policy::{Policy, Reason, Refusal};
@@ -131,7 +131,7 @@ async fn admit(
     visit.falls_under(&policy.name);
     let policy = Arc::clone(policy);
 
-    let (session, admission) = prove(house, screened, &snapshot, visit.charged())?;
+    let (session, admission) = prove(house, screened, &snapshot, visit)?;
     visit.proved_to_be(&admission.principal);
     let subject = house.limits.reserve_subject(&policy.name, &policy.quotas, visit.subject())?;
 
@@ -152,6 +152,7 @@ async fn admit(
     let standing = Standing::new(&admission, transport.client, &upstream.accepted);
     let resident = Resident::new(visit.id(), standing, &upstream.server, visit.generation());
     let registration = house.sessions.register(resident);
+    house.ledger.judge(&registration.resident().facts(), clock::unix_now())?;
     let upheld = uphold(house, &admission, registration.resident(), visit)?;
     Ok(Admitted { admission, upheld, upstream, session, subject, registration })
 }
@@ -169,19 +170,25 @@ fn uphold(house: &House, admission: &Admission, resident: &Resident, visit: &mut
     resident.judge(&snapshot)
 }
 
-/// Charges the address for a session and an attempt before any signature is checked, then judges the credential. Only
-/// a credential that does not hold counts as a failed attempt.
+/// Charges the address for a session and an attempt before any signature is checked, then judges the credential, and
+/// whether it was revoked. Only a credential that does not hold counts as a failed attempt.
 fn prove(
     house: &House,
     screened: Screened,
     snapshot: &Snapshot,
-    client: Option<ClientAddr>,
+    visit: &Visit,
 ) -> Result<(SessionPermit, Admission), Refusal> {
+    let client = visit.charged();
     let attempt = client.map(|client| house.limits.check_failures(client)).transpose()?;
     let Policy { name, quotas, .. } = screened.policy.as_ref();
     let session = house.limits.reserve_session(client, name, quotas);
     let proof = session.and_then(|session| {
-        let admission = authorize(screened, &snapshot.keys, clock::unix_now());
+        let now = clock::unix_now();
+        let admission = authorize(screened, &snapshot.keys, now).and_then(|admission| {
+            let (session, holder) = (visit.id(), admission.principal.holder());
+            let facts = Facts { session, client: visit.client(), policy: &admission.policy.name, holder };
+            house.ledger.judge(&facts, now).map(|()| admission)
+        });
         Ok((session, admission.inspect_err(|_| house.limits.return_pace())?))
     });
     let failed = matches!(&proof, Err(refusal) if refusal.reason.is_failed_proof());

@@ -9,9 +9,9 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::answer;
 use super::house::{Door, House};
 use super::visit::Visit;
+use super::{answer, clock};
 use crate::config::ProxyMode;
 use crate::limits::AddressPermit;
 use crate::net::client_address::{client_from_forwarded, is_trusted};
@@ -107,6 +107,9 @@ fn charge(house: &House, door: &Door, visit: &mut Visit) -> Result<Option<Addres
         return Ok(None);
     }
     visit.charge_to(client);
+    if house.ledger.denies(client, clock::unix_now()) {
+        return Err(Refusal::new(Reason::AddressDenied).with_detail(client.to_string()));
+    }
     house.limits.charge_address(client).map(Some)
 }
 

@@ -16,6 +16,7 @@ use rustix::process::{Resource, getrlimit};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+use super::ledger::Ledger;
 use super::sessions::{Resident, Sessions};
 use super::snapshot::Snapshot;
 use super::{End, StartError};
@@ -38,6 +39,8 @@ pub(super) struct House {
     pub(super) sessions: Sessions,
     /// The accept loops.
     pub(super) doors: TaskTracker,
+    /// What is revoked.
+    pub(super) ledger: Ledger,
     /// The tasks of handshakes and sessions.
     pub(super) connections: TaskTracker,
     /// Cancelled when the listeners are to stop.
@@ -59,7 +62,7 @@ pub(super) struct Door {
 }
 
 impl House {
-    pub(super) fn new(config: Config, observer: SharedObserver) -> Result<Self, StartError> {
+    pub(super) fn new(config: Config, ledger: Ledger, observer: SharedObserver) -> Result<Self, StartError> {
         let Config { gateway, policies, keys, .. } = config;
         let snapshot = Snapshot::first(policies, &keys).map_err(StartError::Unusable)?;
         let tls_turns = tls_turns(&gateway);
@@ -77,6 +80,7 @@ impl House {
             lingering: Semaphore::new(LINGER_SLOTS),
             sessions: Sessions::default(),
             doors: TaskTracker::new(),
+            ledger,
             connections: TaskTracker::new(),
             closing: End::new(),
             end: End::new(),

@@ -29,6 +29,7 @@ mod drain;
 mod entrance;
 pub mod health;
 mod house;
+mod ledger;
 mod random;
 mod readings;
 pub mod reload;
@@ -40,8 +41,12 @@ mod watch;
 use admin::Admin;
 use health::{HealthState, Readiness};
 use house::{Door, House};
+use ledger::Ledger;
 use readings::Readings;
 use reload::{Keeper, Kept, Reloaded};
+
+/// How long another gateway may hold the state: one that is about to end.
+const STATE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A running gateway: every listener bound, connections served until [`Gateway::drain`].
 pub struct Gateway {
@@ -105,7 +110,9 @@ impl Gateway {
         let kept = Kept::of(&config);
         let readings = Readings::default();
         let metrics = Arc::new(Metrics::new(readings.source(), system_clock()));
-        let house = Arc::new(House::new(config, Arc::new(Fanout::new(Arc::clone(&metrics), observer)))?);
+        let (ledger, said) = open_ledger(&config).await.map_err(StartError::Unusable)?;
+        let house = Arc::new(House::new(config, ledger, Arc::new(Fanout::new(Arc::clone(&metrics), observer)))?);
+        said.into_iter().for_each(|said| house.notice(Level::Warning, "state_torn", said));
         readings.read_from(&house, doors(&listeners));
         let (reloads, asked) = mpsc::channel(reload::MOST_WAITING);
         let gateway = Self {
@@ -220,6 +227,15 @@ impl Gateway {
         }
         self.health.set(Readiness::Ready);
     }
+}
+
+/// What is revoked at the start, and what is to be said of it.
+async fn open_ledger(config: &Config) -> Result<(Ledger, Option<String>), String> {
+    let listed = config.revoked.clone();
+    let Some(folder) = &config.gateway.state else { return Ok((Ledger::in_memory(listed), None)) };
+    ledger::make_folder(folder)?;
+    let lock = ledger::lock(folder, STATE_PATIENCE).await?;
+    Ledger::open(folder, lock, listed, clock::unix_now())
 }
 
 /// A listener that is bound, and its door.

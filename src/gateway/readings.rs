@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use super::house::{Door, House};
 use crate::config::Certificate;
 use crate::limits::Fill;
+use crate::policy::revocation::MOST_ENTRIES;
 use crate::telemetry::metrics::{self, CertificateLife, Source, TableFill};
 
 /// Where a scrape will read from.
@@ -40,18 +41,23 @@ impl Origin {
         let bounds = house.limits.bounds();
         let fill = |table, fill: Fill| TableFill { table, used: count(fill.spent), capacity: count(fill.total) };
         let slots = |table, used, capacity: u32| TableFill { table, used: count(used), capacity: capacity.into() };
+        let [called, listed] = house.ledger.sets();
+        let entries = |table, used| TableFill { table, used: count(used), capacity: count(MOST_ENTRIES) };
         Some(metrics::Readings {
             generation: house.snapshot.load().generation,
             last_reload_success: house.reloaded.load(Ordering::Relaxed),
             tasks: Handle::try_current().map_or(0, |runtime| count(runtime.metrics().num_alive_tasks())),
             log_lines_lost: house.observer.untold(),
             shared_charges: usage.shared,
+            state_changes_lost: house.ledger.losses(),
             tables: vec![
                 slots("pending", usage.pending, bounds.pending),
                 slots("sessions", usage.sessions, bounds.sessions),
                 fill("connect_rates", usage.connect_buckets),
                 fill("failure_budgets", usage.failure_buckets),
                 fill("subject_rates", usage.subject_buckets),
+                entries("revocations", called.len()),
+                entries("revocations_listed", listed.len()),
             ],
             certificates: self.doors.iter().flat_map(|door| certificates(door)).collect(),
         })

@@ -25,6 +25,7 @@ use crate::event::Level;
 use crate::net::tls::ServerTls;
 use crate::policy::Reason;
 use crate::policy::auth::keys::Keys;
+use crate::policy::revocation::RevocationSet;
 
 /// Reloads that may wait for their turn.
 pub(super) const MOST_WAITING: usize = 16;
@@ -99,7 +100,9 @@ impl Keeper {
 
     async fn look(&mut self) {
         let mut sources = std::mem::take(&mut self.sources);
+        let house = Arc::clone(&self.house);
         let looked = spawn_blocking(move || {
+            house.tend_ledger(clock::unix_now());
             let findings = sources.look(clock::unix_now());
             (sources, findings)
         });
@@ -107,9 +110,12 @@ impl Keeper {
             return self.house.notice(Level::Error, "watch_ended", "the watch over certificates and keys ended".into());
         };
         self.sources = seen;
-        let Findings { certificates, issuers, token_tables, kept } = findings;
+        let Findings { certificates, issuers, token_tables, revoked, kept } = findings;
         watch::show(&self.house, &self.doors, certificates);
         watch::complain(&self.house, kept);
+        if let Some(revoked) = revoked {
+            self.relist(revoked).await;
+        }
         if issuers.is_empty() && token_tables.is_empty() {
             return;
         }
@@ -120,6 +126,13 @@ impl Keeper {
         keys.token_tables.extend(token_tables);
         let judged = self.swap(&current, current.with_keys(&keys)).await;
         self.house.notice(Level::Info, "keys_replaced", format!("{read}; {judged}"));
+    }
+
+    async fn relist(&self, revoked: RevocationSet) {
+        let (count, house) = (revoked.len(), Arc::clone(&self.house));
+        let ended = spawn_blocking(move || house.relist(revoked, clock::unix_now())).await.unwrap_or_default();
+        let text = format!("read {count} revocations again; {ended} sessions ended");
+        self.house.notice(Level::Info, "revocations_replaced", text);
     }
 
     /// Reads everything again, and uses it if all of it is good.
@@ -153,7 +166,7 @@ impl Keeper {
             ServerTls::new(listener).map_err(|error| failed(error.to_string()))?;
         }
         let (kept, dangers) = (Kept::of(&config), config.dangers());
-        let Config { gateway, policies, keys, .. } = config;
+        let Config { gateway, policies, keys, revoked, .. } = config;
         let current = self.house.snapshot.load_full();
         let next = current.next(policies, &keys).map_err(failed)?;
         let generation = next.generation;
@@ -161,6 +174,9 @@ impl Keeper {
             door.show(listener);
         }
         let judged = self.swap(&current, next).await;
+        if *self.house.ledger.sets()[1] != revoked {
+            self.relist(revoked).await;
+        }
         for danger in dangers {
             self.house.notice(Level::Warning, "danger", danger);
         }

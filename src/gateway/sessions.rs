@@ -11,6 +11,7 @@ use super::clock;
 use super::snapshot::Snapshot;
 use crate::net::relay::{Control, Terms};
 use crate::peer::ConnectionId;
+use crate::policy::revocation::Facts;
 use crate::policy::standing::{Standing, Upheld};
 use crate::policy::{PolicyName, Refusal};
 use crate::session::Cause;
@@ -58,6 +59,11 @@ impl Resident {
     pub(super) fn new(id: ConnectionId, standing: Standing, server: &str, generation: u64) -> Self {
         let (control, generation) = (Control::new(), AtomicU64::new(generation));
         Self { id, standing, server: server.into(), since: Instant::now(), control, generation }
+    }
+
+    /// What it is judged by where something was revoked.
+    pub(super) fn facts(&self) -> Facts<'_> {
+        self.standing.facts(self.id)
     }
 
     /// The policy version that judged it last.
@@ -144,6 +150,11 @@ impl Sessions {
     pub(super) fn some(&self, most: usize) -> (Vec<Arc<Resident>>, usize) {
         let live = self.lock();
         (live.residents.values().take(most).map(Arc::clone).collect(), live.residents.len())
+    }
+
+    /// All that live at this moment.
+    pub(super) fn all(&self) -> Vec<Arc<Resident>> {
+        self.lock().residents.values().map(Arc::clone).collect()
     }
 
     /// The one with this id.

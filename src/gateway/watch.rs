@@ -1,4 +1,4 @@
-//! The watch over certificates, keys and token files: a good change is used from then on, a bad one keeps what was there
+//! The watch over certificates, keys, token files and the list of revocations: a good change is used from then on, a bad one keeps what was there
 //! and says so.
 //!
 //! Files are polled: once a second what stands at each path is compared with what was read last. That works the same
@@ -11,12 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::house::{Door, House};
-use crate::config::credentials::load_tokens;
-use crate::config::{Certificate, CertificateSource, Config, IssuerConfig};
+use crate::config::credentials::{load_revocations, load_tokens};
+use crate::config::{Certificate, CertificateSource, Config, Diagnostic, IssuerConfig};
 use crate::event::Level;
 use crate::policy::auth::Auth;
 use crate::policy::auth::keys::Issuer;
 use crate::policy::auth::token::TokenTable;
+use crate::policy::revocation::RevocationSet;
 use crate::units::UnixSeconds;
 
 /// How often the files are looked at.
@@ -29,6 +30,7 @@ pub(super) struct Sources {
     certificates: Vec<Vec<Watched<CertificateSource>>>,
     issuers: Vec<Watched<IssuerConfig>>,
     token_files: Vec<Watched<PathBuf>>,
+    revocations: Option<Watched<PathBuf>>,
 }
 
 /// Something that is read from files.
@@ -52,6 +54,7 @@ pub(super) struct Findings {
     pub(super) certificates: Vec<(usize, Vec<Arc<Certificate>>)>,
     pub(super) issuers: HashMap<Arc<str>, Arc<Issuer>>,
     pub(super) token_tables: HashMap<PathBuf, Arc<TokenTable>>,
+    pub(super) revoked: Option<RevocationSet>,
     pub(super) kept: Vec<Kept>,
 }
 
@@ -77,13 +80,14 @@ impl Sources {
             certificates: certificates.collect(),
             issuers: issuers.collect(),
             token_files: token_files.into_iter().map(|file| Watched::new(file.clone(), vec![file])).collect(),
+            revocations: config.gateway.revocations.clone().map(|file| Watched::new(file.clone(), vec![file])),
         }
     }
 
     /// Reads what is another than at the last look.
     pub(super) fn look(&mut self, now: UnixSeconds) -> Findings {
         let mut findings = Findings::default();
-        let Findings { certificates, issuers, token_tables, kept } = &mut findings;
+        let Findings { certificates, issuers, token_tables, revoked, kept } = &mut findings;
         for (door, sources) in self.certificates.iter_mut().enumerate() {
             let mut changed = false;
             for watched in sources.iter_mut() {
@@ -108,6 +112,8 @@ impl Sources {
             let read = watched.read("tokens_kept", kept, |file| read_tokens(file));
             token_tables.extend(read.map(|table| (watched.source.clone(), Arc::new(table))));
         }
+        let list = self.revocations.as_mut();
+        *revoked = list.and_then(|watched| watched.read("revocations_kept", kept, |file| read_revocations(file)));
         findings
     }
 }
@@ -161,10 +167,17 @@ pub(super) fn environment(name: &str) -> Option<String> {
 }
 
 fn read_tokens(file: &Path) -> Result<TokenTable, String> {
-    load_tokens(file).map_err(|mistakes| {
-        let first = mistakes.first().map(|mistake| format!("{}: {}", mistake.place, mistake.message));
-        first.unwrap_or_else(|| file.display().to_string())
-    })
+    load_tokens(file).map_err(|mistakes| first_of(&mistakes, file))
+}
+
+fn read_revocations(file: &Path) -> Result<RevocationSet, String> {
+    load_revocations(file).map_err(|mistakes| first_of(&mistakes, file))
+}
+
+fn first_of(mistakes: &[Diagnostic], file: &Path) -> String {
+    let Some(Diagnostic { place, message, .. }) = mistakes.first() else { return file.display().to_string() };
+    let column = place.column().map(|column| format!(":{column}")).unwrap_or_default();
+    format!("{place}{column}: {message}")
 }
 
 /// Shows certificates that were read again.

@@ -14,6 +14,7 @@ use super::auth::{Auth, JwtRules, TokenRules, jwt};
 use super::credential::{self, Carrier};
 use super::forward::CredentialForwarding;
 use super::origin::{AllowedOrigin, AmbientCredential};
+use super::revocation::{Holder, MAX_WORD};
 use super::screen::Screened;
 use super::{Policy, Reason, Refusal};
 use crate::secret::Secret;
@@ -56,6 +57,19 @@ impl Principal {
     pub fn lease(&self, rules: &SessionRules) -> Option<UnixSeconds> {
         self.session_until().filter(|_| !rules.outlives_credential)
     }
+
+    /// Whose token it is, for what was revoked.
+    pub fn holder(&self) -> Option<Holder<'_>> {
+        match self {
+            Self::Verified(verified) => Some(Holder {
+                issuer: &verified.issuer,
+                subject: &verified.subject,
+                issued_at: verified.issued_at,
+                token_id: verified.token_id(),
+            }),
+            Self::Deferred | Self::Anonymous => None,
+        }
+    }
 }
 
 /// What a verified token says. Only this module makes one.
@@ -68,11 +82,20 @@ pub struct Verified {
     pub subject: String,
     /// When the session must end: `exp` plus leeway, or a token line's `session_until`.
     pub session_until: Option<UnixSeconds>,
+    /// `iat` of a JWT.
+    pub issued_at: Option<UnixSeconds>,
     /// The claims that `identity` may name; of a query token, `sub` alone.
     pub claims: Map<String, Value>,
     /// The token itself, for `credential = "authorization"`.
     pub token: Secret<String>,
     _witness: Witness,
+}
+
+impl Verified {
+    /// `jti` of a JWT, where it is a string that an entry could name.
+    pub fn token_id(&self) -> Option<&str> {
+        self.claims.get("jti")?.as_str().filter(|id| !id.is_empty() && id.len() <= MAX_WORD)
+    }
 }
 
 impl fmt::Debug for Verified {
@@ -234,10 +257,10 @@ fn progress(reason: Reason) -> u8 {
 
 fn judge_jwt(token: &Secret<String>, rules: &JwtRules, keys: &Keys, now: UnixSeconds) -> Result<Verified, Refusal> {
     let issuer = keys.issuers.get(&rules.issuer).ok_or(Reason::KeysUnavailable)?;
-    let jwt::Proof { subject, session_until, claims } = jwt::verify(token.expose(), rules, issuer, now)?;
+    let jwt::Proof { subject, session_until, issued_at, claims } = jwt::verify(token.expose(), rules, issuer, now)?;
     let session_until = Some(session_until);
     let issuer = Arc::clone(&rules.issuer);
-    Ok(Verified { issuer, subject, session_until, claims, token: token.clone(), _witness: Witness })
+    Ok(Verified { issuer, subject, session_until, issued_at, claims, token: token.clone(), _witness: Witness })
 }
 
 fn judge_token(token: &Secret<String>, rules: &TokenRules, keys: &Keys, now: UnixSeconds) -> Result<Verified, Refusal> {
@@ -248,6 +271,7 @@ fn judge_token(token: &Secret<String>, rules: &TokenRules, keys: &Keys, now: Uni
         issuer: Arc::from(format!("tokens:{stem}")),
         subject: row.subject.clone(),
         session_until: row.session_until,
+        issued_at: None,
         claims: Map::from_iter([(String::from("sub"), Value::from(row.subject.as_str()))]),
         token: token.clone(),
         _witness: Witness,

@@ -16,6 +16,7 @@ pub mod forward;
 pub mod origin;
 pub mod quota;
 pub mod refusal;
+pub mod revocation;
 pub mod route;
 pub mod screen;
 pub mod standing;

@@ -56,7 +56,7 @@ reasons! {
     // Accept
     /// The gateway has no free connection slot (`[capacity] pending` or `sessions`).
     GatewayFull = "gateway_full" => Drop,
-    /// The address is in a denied network, or in none of the allowed ones (`[address] deny`, `allow`).
+    /// The address is in a denied network, or in none of the allowed ones (`[address] deny`, `allow`, `wsgate deny`).
     AddressDenied = "address_denied" => Drop,
     /// The address connects faster than `[address] connects` allows.
     AddressConnectRate = "address_connect_rate" => Drop,
@@ -190,6 +190,10 @@ reasons! {
     TokenAudience = "token_audience" => Status(401),
     /// The query token is not in the policy's file.
     TokenUnknown = "token_unknown" => Status(401),
+    /// The token, or every token of its subject that was issued so far, was revoked.
+    CredentialRevoked = "credential_revoked" => Status(401),
+    /// The address, the policy or the session was revoked.
+    AccessRevoked = "access_revoked" => Status(403),
     /// Keys or tokens could not be read when the gateway needed them.
     KeysUnavailable = "keys_unavailable" => Status(503),
     /// The token lacks a claim that the policy requires.
@@ -249,14 +253,15 @@ impl Reason {
     /// Whether a credential was presented that does not hold: what an address's failure budget counts.
     pub fn is_failed_proof(self) -> bool {
         use Reason::{
-            ClaimRequired, CredentialMalformed, TokenAlgorithm, TokenAudience, TokenClaimInvalid, TokenExpired,
-            TokenHeader, TokenIssuer, TokenKeyUnknown, TokenLifeTooLong, TokenMalformed, TokenNotYetValid,
-            TokenSignature, TokenTooLong, TokenUnknown,
+            ClaimRequired, CredentialMalformed, CredentialRevoked, TokenAlgorithm, TokenAudience, TokenClaimInvalid,
+            TokenExpired, TokenHeader, TokenIssuer, TokenKeyUnknown, TokenLifeTooLong, TokenMalformed,
+            TokenNotYetValid, TokenSignature, TokenTooLong, TokenUnknown,
         };
         matches!(
             self,
             ClaimRequired
                 | CredentialMalformed
+                | CredentialRevoked
                 | TokenAlgorithm
                 | TokenAudience
                 | TokenClaimInvalid

@@ -10,9 +10,10 @@ use super::admission::{Admission, Principal, carriers, prove_presented};
 use super::auth::keys::Keys;
 use super::credential::Presented;
 use super::origin::AmbientCredential;
+use super::revocation::{Facts, Holder};
 use super::screen::{PolicySet, judge_place};
 use super::{Policy, PolicyName, Reason, Refusal};
-use crate::peer::ClientAddr;
+use crate::peer::{ClientAddr, ConnectionId};
 use crate::session::Extensions;
 use crate::units::UnixSeconds;
 use crate::ws::opening::Accepted;
@@ -34,6 +35,8 @@ pub struct Standing {
     extensions: Extensions,
     credential: Option<Presented>,
     subject: Option<Box<str>>,
+    issued_at: Option<UnixSeconds>,
+    token_id: Option<Box<str>>,
     judged_at: UnixSeconds,
 }
 
@@ -68,6 +71,8 @@ impl Standing {
             extensions: if accepted.extensions.is_some() { Extensions::Pass } else { Extensions::Strip },
             credential,
             subject: boxed(principal.name().as_deref()),
+            issued_at: principal.holder().and_then(|holder| holder.issued_at),
+            token_id: boxed(principal.holder().and_then(|holder| holder.token_id)),
             judged_at: *judged_at,
         }
     }
@@ -90,6 +95,15 @@ impl Standing {
     /// `issuer/subject`, where somebody was proved.
     pub fn subject(&self) -> Option<&str> {
         self.subject.as_deref()
+    }
+
+    /// What it is judged by where something was revoked; `session` is its id.
+    pub fn facts(&self, session: ConnectionId) -> Facts<'_> {
+        // No issuer's name holds a slash.
+        let name = self.subject.as_deref().and_then(|name| name.split_once('/'));
+        let (issued_at, token_id) = (self.issued_at, self.token_id.as_deref());
+        let holder = name.map(|(issuer, subject)| Holder { issuer, subject, issued_at, token_id });
+        Facts { session, client: self.client, policy: &self.policy, holder }
     }
 
     /// Whether the session may stay under these policies and keys. Times are judged as they were at the handshake: what

@@ -14,6 +14,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+pub mod admin;
 pub mod backend;
 pub mod cases;
 pub mod certificates;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::credentials::load_revocations;
 use super::diagnostic::{Code, Diagnostic, Diagnostics, Place, Severity};
 use super::material::Environment;
 use super::raw::{RawGateway, RawPolicy};
@@ -12,6 +13,7 @@ use super::schema::Language;
 use super::scope::{Findings, Scope, Surroundings};
 use super::{Config, GatewayConfig};
 use crate::policy::auth::keys::Keys;
+use crate::policy::revocation::RevocationSet;
 use crate::policy::route::{HostPattern, PathPattern};
 use crate::policy::{Policy, PolicyName};
 use crate::units::UnixSeconds;
@@ -69,6 +71,8 @@ fn read_all(path: &Path, around: &Surroundings<'_>, findings: &mut Findings) -> 
     let mut gateway = built.gateway;
     gateway.dangers = scope.take_dangers();
     let files = files::policies(&parsed.raw.policies, &mut scope);
+    let revoked = revoked(&gateway, findings);
+    let mut scope = Scope::new(&parsed.source, parsed.whole, findings);
     let mut keys = Keys::default();
     load_issuers(&gateway, &parsed.raw, &mut scope, around, &mut keys);
     let above = policy::Above { gateway: &gateway, ceiling: &built.ceiling };
@@ -76,7 +80,17 @@ fn read_all(path: &Path, around: &Surroundings<'_>, findings: &mut Findings) -> 
     uncovered_hosts(&gateway, &policies, path, findings);
     let policies = policies.into_iter().map(Arc::new).collect();
     let path = path.to_owned();
-    Some(Config { path, gateway, policies, policy_files, keys: Arc::new(keys), examples, settings: Vec::new() })
+    let (keys, settings) = (Arc::new(keys), Vec::new());
+    Some(Config { path, gateway, policies, policy_files, keys, examples, revoked, settings })
+}
+
+/// What the file of revocations lists.
+fn revoked(gateway: &GatewayConfig, findings: &mut Findings) -> RevocationSet {
+    let Some(path) = &gateway.revocations else { return RevocationSet::default() };
+    load_revocations(path).unwrap_or_else(|mistakes| {
+        mistakes.into_iter().for_each(|mistake| findings.diagnostics.push(mistake));
+        RevocationSet::default()
+    })
 }
 
 fn load_issuers(

@@ -19,6 +19,10 @@ pub struct RawGateway {
     pub drain: Key<Time>,
     /// How long the listeners still accept behind SIGTERM, with readiness false already; part of `drain`. Default: a fifth of `drain`, at most "5s".
     pub drain_lead: Key<Time>,
+    /// The folder in which revocations outlive a restart. Default: none, and they do not.
+    pub state: Key<Text>,
+    /// A watched file that lists what is revoked, one entry a line. Default: none.
+    pub revocations: Key<Text>,
     /// Worker threads. Default: one per core.
     pub threads: Key<Count>,
     /// The health listener: /healthz, /readyz and /metrics.

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::str::FromStr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use toml::Spanned;
 
-use crate::peer::ClientAddr;
+use crate::peer::parse_network;
 use crate::units::{ByteRate, ByteSize, Rate, UnitError, format_duration, parse_duration};
 
 /// A value and where it was written.
@@ -174,7 +174,7 @@ text_words! {
     /// Bytes per second.
     BytePace: ByteRate = "a byte rate such as \"256KiB/s burst 1MiB\"", "256KiB/s burst 1MiB", read, quoted;
     /// A network of addresses.
-    Net: IpNet = "a network such as \"10.0.0.0/8\"", "10.0.0.0/8", network, quoted;
+    Net: IpNet = "a network such as \"10.0.0.0/8\"", "10.0.0.0/8", parse_network, quoted;
     /// An address and a port.
     Socket: SocketAddr = "an address and a port such as \"[::]:8443\"", "[::]:8443", socket, quoted;
     /// Text.
@@ -213,28 +213,6 @@ fn duration(text: &str) -> Result<Duration, String> {
 fn size(text: &str) -> Result<ByteSize, String> {
     let size: ByteSize = text.parse().map_err(text_of)?;
     if size.as_u64() == 0 { Err(String::from("a size must be above zero")) } else { Ok(size) }
-}
-
-fn network(text: &str) -> Result<IpNet, String> {
-    let wrong = || format!("`{text}` is not a network: write \"10.0.0.0/8\" or \"2001:db8::/32\"");
-    let net: IpNet = text.parse().map_err(|_| wrong())?;
-    if let Some(v4) = embedded(net) {
-        return Err(format!("`{text}` holds nobody: clients of these forms count as IPv4; write \"{v4}\""));
-    }
-    if net.trunc() == net {
-        Ok(net)
-    } else {
-        Err(format!("`{text}` has bits behind its prefix: write \"{}\"", net.trunc()))
-    }
-}
-
-/// The IPv4 network that an IPv6 network stands for, where every client of it is folded to IPv4.
-fn embedded(net: IpNet) -> Option<IpNet> {
-    let prefix = net.prefix_len().checked_sub(96)?;
-    match (net, ClientAddr::new(net.addr()).ip()) {
-        (IpNet::V6(_), IpAddr::V4(v4)) => IpNet::new(v4.into(), prefix).ok().map(|net| net.trunc()),
-        _ => None,
-    }
 }
 
 fn socket(text: &str) -> Result<SocketAddr, String> {

@@ -24,16 +24,21 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 mod peers;
+mod told;
 
 use peers::{Authority, CLOSED, Client, Progress, Service, authority, trusting, turnstile};
+use told::{ending, generation};
 
 use super::*;
 use crate::config::fixture::Ground;
 use crate::event::{Event, Observer};
+use crate::gateway::ledger::Ledger;
 use crate::net::http::LINGER_SLOTS;
 use crate::net::listener::{Acceptor, Listener};
 use crate::net::tls::ServerTls;
 use crate::policy::auth::token::digest_hex;
+use crate::policy::revocation::{Entry, Target};
+use crate::units::UnixSeconds;
 
 /// More cuts than any way in has.
 const TOO_MANY: usize = 300;
@@ -141,6 +146,45 @@ async fn op05_policies_may_be_replaced_at_every_await() {
     assert_eq!(ran, 6);
 }
 
+#[tokio::test]
+async fn au28_access_may_be_revoked_at_every_await() {
+    let mut ran = 0;
+    for way in WAYS.iter().filter(|way| way.status == 101) {
+        for (how, status) in [(How::Revoked, 401), (How::Spared, 101)] {
+            let mut site = Site::of(way).await;
+            site.fails = how == How::Revoked;
+            let (mut stages, mut times) = (BTreeSet::new(), 0);
+            loop {
+                let run = site.run(way, way.origin, Some((times + 1, how))).await;
+                let Some(stage) = run.cut_at else {
+                    assert_eq!(run.status(), Some(101), "{}: it waited no more often", way.name);
+                    break;
+                };
+                assert_eq!(run.status(), Some(status), "{}, {how:?} at {stage:?}", way.name);
+                assert_eq!(site.house.ledger.sets()[0].len(), 1, "{}, {how:?}", way.name);
+                for subject in ["kiosk", "panel"] {
+                    let _ = site.house.lift(&of_subject(subject).target, clock::unix_now());
+                }
+                site.good_twin(way).await;
+                stages.insert(stage);
+                times += 1;
+                assert!(times < TOO_MANY, "{}: it never comes to an end", way.name);
+            }
+            site.listening.shutdown().await;
+            println!("{}, {how:?}: at {times} places, {stages:?}", way.name);
+            assert!(times >= way.cuts, "{}: {times} places", way.name);
+            assert_eq!(stages, BTreeSet::from([Stage::Entering, Stage::Dialling]), "{}", way.name);
+            ran += 1;
+        }
+    }
+    assert_eq!(ran, 6);
+}
+
+fn of_subject(subject: &str) -> Entry {
+    let target = Target::Subject { subject: subject.into(), issuer: None };
+    Entry { target, since: Some(clock::unix_now()), until: UnixSeconds(u64::MAX) }
+}
+
 /// What happens to a connection while it waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum How {
@@ -152,6 +196,10 @@ enum How {
     Losing,
     /// Its policy is replaced by one that allows it still.
     Keeping,
+    /// Its subject is revoked.
+    Revoked,
+    /// Somebody else's subject is.
+    Spared,
 }
 
 /// How far a connection had come, by what it held and what was told of it.
@@ -172,6 +220,7 @@ struct Cut {
     progress: Arc<watch::Sender<Progress>>,
     look: Box<dyn Fn() -> Stage + Send>,
     replace: Box<dyn Fn(&str) + Send>,
+    revoke: Box<dyn Fn(&str) + Send>,
     found: Arc<Mutex<Option<Stage>>>,
 }
 
@@ -196,6 +245,14 @@ impl Future for Cut {
             }
             How::Keeping => {
                 (self.replace)(LISTED);
+                return Poll::Pending;
+            }
+            How::Revoked => {
+                (self.revoke)("kiosk");
+                return Poll::Pending;
+            }
+            How::Spared => {
+                (self.revoke)("panel");
                 return Poll::Pending;
             }
         }
@@ -230,6 +287,8 @@ struct Site {
     progress: Arc<watch::Sender<Progress>>,
     client: Client,
     listening: JoinSet<()>,
+    /// Whether credentials were presented that did not hold.
+    fails: bool,
 }
 
 /// How a run ended.
@@ -272,7 +331,7 @@ impl Site {
         let trusts = tls.is_some().then(|| Arc::new(trusting(&authority)));
         let door = Arc::new(Door::new(listener, tls));
         let record = Arc::new(Record::default());
-        let house = Arc::new(House::new(config, Arc::<Record>::clone(&record)).unwrap());
+        let house = Arc::new(House::new(config, Ledger::default(), Arc::<Record>::clone(&record)).unwrap());
 
         let progress = Arc::new(watch::Sender::new(Progress::default()));
         let client = Client { tls: trusts, progress: progress.subscribe() };
@@ -287,7 +346,7 @@ impl Site {
         let front = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = front.local_addr().unwrap();
         let acceptor = Acceptor::new(Listener::new(front).unwrap(), house.observer.clone(), house.closing.clone());
-        Self { house, door, address, acceptor, record, service, progress, client, listening }
+        Self { house, door, address, acceptor, record, service, progress, client, listening, fails: false }
     }
 
     /// Leads one connection through the house, unless it is cut on the way.
@@ -312,6 +371,7 @@ impl Site {
         };
         let house = Arc::clone(&self.house);
         let replace = move |origin: &str| replace(&house, origin);
+        let revoking = Arc::clone(&self.house);
         let life = serve(Arc::clone(&self.house), Arc::clone(&self.door), socket, visit, place);
         self.house.connections.spawn(Cut {
             life: Some(Box::pin(life)),
@@ -319,6 +379,7 @@ impl Site {
             progress: Arc::clone(&self.progress),
             look: Box::new(look),
             replace: Box::new(replace),
+            revoke: Box::new(move |subject| drop(revoking.revoke(of_subject(subject), clock::unix_now()).unwrap())),
             found: Arc::clone(&found),
         });
         let (answer, ()) = tokio::join!(
@@ -349,13 +410,14 @@ impl Site {
         let endings: Vec<String> = told.iter().filter_map(ending).collect();
         let expected = match cut_at {
             Some((_, How::Losing)) => Some("origin_not_allowed"),
-            Some((_, How::Keeping)) => Some("closed"),
+            Some((_, How::Revoked)) => Some("credential_revoked"),
+            Some((_, How::Keeping | How::Spared)) => Some("closed"),
             Some((Stage::Entering | Stage::Dialling, _)) => Some("internal"),
             Some((Stage::Refused, _)) | None => None,
         };
         assert_eq!(endings.len(), 1, "{}, {cut_at:?}: {told:?}", way.name);
         assert!(expected.is_none_or(|expected| endings == [expected]), "{}, {cut_at:?}: {endings:?}", way.name);
-        let failed = usize::from(way.behind == Behind::Denying);
+        let failed = usize::from(way.behind == Behind::Denying || self.fails);
         assert!(self.house.limits.usage().failure_buckets.spent <= failed, "{}, {cut_at:?}", way.name);
         told.iter().filter_map(generation).next_back().unwrap_or_default()
     }
@@ -395,22 +457,6 @@ fn replace(house: &House, origin: &str) {
     let next = Arc::new(current.next(vec![Arc::new(policy)], &current.keys).unwrap());
     for resident in house.replace(&current, Arc::clone(&next)) {
         let _ = resident.judge_and_tell(&next);
-    }
-}
-
-fn generation(event: &Event) -> Option<u64> {
-    match event {
-        Event::Refused(refused) => Some(refused.who.generation),
-        Event::Closed(closure) => Some(closure.who.generation),
-        Event::Opened(_) | Event::Notice(_) => None,
-    }
-}
-
-fn ending(event: &Event) -> Option<String> {
-    match event {
-        Event::Refused(refused) => Some(refused.reason.code().to_owned()),
-        Event::Closed(closure) => Some(closure.cause.code().to_owned()),
-        Event::Opened(_) | Event::Notice(_) => None,
     }
 }
 

@@ -49,11 +49,23 @@ impl Control {
         Self::default()
     }
 
-    /// Asks for the session's end; the first cause counts.
-    pub fn end(&self, cause: Cause) {
-        if self.0.cause.set(cause).is_ok() {
-            self.0.waker.wake();
+    /// Asks for the session's end; the first cause counts. Whether this is it.
+    pub fn end(&self, cause: Cause) -> bool {
+        let is_first = self.mark(cause);
+        if is_first {
+            self.wake();
         }
+        is_first
+    }
+
+    /// The same, of which the session learns at its next turn: so many can be marked before any takes a worker's time.
+    pub fn mark(&self, cause: Cause) -> bool {
+        self.0.cause.set(cause).is_ok()
+    }
+
+    /// Gives the session a turn.
+    pub fn wake(&self) {
+        self.0.waker.wake();
     }
 
     /// Ends the session at once: nothing more is read or written.

@@ -282,7 +282,7 @@ async fn an_end_from_outside_is_told_at_a_boundary() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_cut_is_gone_at_once_without_a_word() {
-    let ends = [Control::end as fn(&Control, Cause), |control, _| control.cut()];
+    let ends: [fn(&Control, Cause); 2] = [|control, cause| assert!(control.end(cause)), |control, _| control.cut()];
     let mut seen = Vec::new();
     for end in ends {
         let ((mut client, near_client), (mut backend, near_backend)) = (duplex(64), duplex(64));

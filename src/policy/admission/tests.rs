@@ -68,6 +68,7 @@ pub(in crate::policy) fn admission(
             issuer: Arc::from("login"),
             subject: String::from("alice"),
             session_until: None,
+            issued_at: None,
             claims,
             token: Secret::new(String::from("t0k3n")),
             _witness: Witness,

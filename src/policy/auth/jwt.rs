@@ -30,6 +30,8 @@ pub struct Proof {
     pub subject: String,
     /// `exp` plus leeway.
     pub session_until: UnixSeconds,
+    /// `iat`, where it is there.
+    pub issued_at: Option<UnixSeconds>,
     /// All claims.
     pub claims: Map<String, Value>,
 }
@@ -135,7 +137,7 @@ fn judge_claims(
         Some(Value::String(iss)) => return Err(Refusal::new(Reason::TokenIssuer).with_detail(iss)),
         _ => return Err(invalid("iss is missing or not a string")),
     }
-    let session_until = judge_times(&claims, rules, now)?;
+    let (session_until, issued_at) = judge_times(&claims, rules, now)?;
     judge_audience(&claims, &rules.audience)?;
     let subject = subject_of(&claims)?;
     for rule in &rules.require {
@@ -143,11 +145,16 @@ fn judge_claims(
             return Err(Refusal::new(Reason::ClaimRequired).with_detail(&rule.pointer));
         }
     }
-    Ok(Proof { subject, session_until, claims })
+    Ok(Proof { subject, session_until, issued_at, claims })
 }
 
-/// A token ends at `exp` plus leeway, and is refused from that second on (RFC 7519 section 4.1.4).
-fn judge_times(claims: &Map<String, Value>, rules: &JwtRules, now: UnixSeconds) -> Result<UnixSeconds, Refusal> {
+/// A token ends at `exp` plus leeway, and is refused from that second on (RFC 7519 section 4.1.4). Returns that second, and
+/// `iat`.
+fn judge_times(
+    claims: &Map<String, Value>,
+    rules: &JwtRules,
+    now: UnixSeconds,
+) -> Result<(UnixSeconds, Option<UnixSeconds>), Refusal> {
     let expires = time_of(claims, "exp")?.ok_or_else(|| invalid("exp is missing"))?;
     let not_before = time_of(claims, "nbf")?;
     let issued = time_of(claims, "iat")?;
@@ -164,7 +171,7 @@ fn judge_times(claims: &Map<String, Value>, rules: &JwtRules, now: UnixSeconds) 
     if expires.saturating_since(issued.or(not_before).unwrap_or(now)) > rules.max_life {
         return Err(Reason::TokenLifeTooLong.into());
     }
-    Ok(session_until)
+    Ok((session_until, issued))
 }
 
 fn time_of(claims: &Map<String, Value>, name: &str) -> Result<Option<UnixSeconds>, Refusal> {

@@ -13,6 +13,7 @@ fn metrics() -> Metrics {
         tasks: 12,
         log_lines_lost: 3,
         shared_charges: 2,
+        state_changes_lost: 4,
         tables: vec![TableFill { table: "addresses", used: 5, capacity: 1024 }],
         certificates: vec![CertificateLife {
             listener: "[::]:8443".into(),
@@ -83,6 +84,7 @@ fn every_count_is_on_the_page() {
         "wsgate_notices_total{level=\"error\"} 1",
         "wsgate_log_lines_lost_total 3",
         "wsgate_shared_charges_total 2",
+        "wsgate_state_changes_lost_total 4",
         "wsgate_config_generation 7",
         "wsgate_config_last_reload_success 1",
         "wsgate_tasks 12",

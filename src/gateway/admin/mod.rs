@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -24,15 +24,22 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
+mod fault;
+mod revoke;
+
+use fault::Fault;
+
 use super::End;
 use super::house::House;
 use super::reload::{Asked, Judged, Reloaded};
 use super::sessions::Resident;
+use crate::config::Diagnostic;
 use crate::config::diagnostic::Severity;
-use crate::config::{Diagnostic, Diagnostics};
 use crate::event::Level;
 use crate::net::admin_socket::AdminSocket;
 use crate::peer::ConnectionId;
+use crate::policy::revocation::Target;
+use crate::policy::revocation::order::Order;
 use crate::session::Cause;
 
 /// Connections served at a time; beyond, the oldest is cut.
@@ -56,6 +63,18 @@ pub(super) struct Admin {
     pub(super) drain: End,
 }
 
+/// What a path names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Reload,
+    Drain,
+    Sessions,
+    Session(ConnectionId),
+    Revoke,
+    Revocations,
+    Deny,
+}
+
 /// What a call asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum Call {
@@ -63,20 +82,10 @@ enum Call {
     Drain,
     Sessions,
     End(ConnectionId),
-}
-
-/// Why a call is not done.
-#[derive(Debug)]
-enum Fault {
-    NotFound,
-    Method(&'static str),
-    ContentType,
-    TooLarge,
-    Slow,
-    Malformed(&'static str),
-    UnknownSession,
-    Configuration(Diagnostics),
-    Ending,
+    Revoke(Order),
+    Lift(Order),
+    Revocations,
+    Denials,
 }
 
 /// Serves until the gateway ends, and takes the socket away.
@@ -137,40 +146,84 @@ async fn answer(request: Request<Incoming>, admin: &Admin) -> Answer {
 
 async fn judge(request: Request<Incoming>) -> Result<Call, Fault> {
     let (head, body) = request.into_parts();
-    let call = route(&head.method, head.uri.path())?;
+    let place = Place::of(head.uri.path())?;
+    let methods = place.methods();
+    if !methods.split(", ").any(|method| method == head.method.as_str()) {
+        return Err(Fault::Method(methods));
+    }
     let body = timeout(READ_DEADLINE, Limited::new(body, LONGEST_BODY).collect()).await.map_err(|_| Fault::Slow)?;
     let body = body.map_err(|error| {
-        if error.is::<http_body_util::LengthLimitError>() { Fault::TooLarge } else { Fault::Malformed("the body") }
+        let malformed = || Fault::Malformed(String::from("the body"));
+        if error.is::<http_body_util::LengthLimitError>() { Fault::TooLarge } else { malformed() }
     })?;
-    judge_body(&body.to_bytes(), head.headers.get(CONTENT_TYPE))?;
-    Ok(call)
+    let body = body.to_bytes();
+    judge_type(&body, head.headers.get(CONTENT_TYPE))?;
+    place.asked(&head.method, &body)
 }
 
-fn route(method: &Method, path: &str) -> Result<Call, Fault> {
-    let (wanted, call) = match path {
-        "/api/reload" => ("POST", Call::Reload),
-        "/api/drain" => ("POST", Call::Drain),
-        "/api/sessions" => ("GET", Call::Sessions),
-        _ => {
-            let id = path.strip_prefix("/api/sessions/").ok_or(Fault::NotFound)?;
-            let id = id.parse().map_err(|_| Fault::Malformed("the id: 32 hexadecimal digits"))?;
-            ("DELETE", Call::End(id))
+impl Place {
+    fn of(path: &str) -> Result<Self, Fault> {
+        Ok(match path {
+            "/api/reload" => Self::Reload,
+            "/api/drain" => Self::Drain,
+            "/api/sessions" => Self::Sessions,
+            "/api/revoke" => Self::Revoke,
+            "/api/revocations" => Self::Revocations,
+            "/api/deny" => Self::Deny,
+            _ => Self::Session(id_below("/api/sessions/", path)?),
+        })
+    }
+
+    fn methods(self) -> &'static str {
+        match self {
+            Self::Reload | Self::Drain => "POST",
+            Self::Sessions | Self::Revocations => "GET",
+            Self::Session(_) => "DELETE",
+            Self::Revoke => "POST, DELETE",
+            Self::Deny => "GET, POST, DELETE",
         }
-    };
-    if method.as_str() == wanted { Ok(call) } else { Err(Fault::Method(wanted)) }
+    }
+
+    /// What a call here asks for, with one of its methods.
+    fn asked(self, method: &Method, body: &[u8]) -> Result<Call, Fault> {
+        let takes_away = *method == Method::DELETE;
+        let call = match self {
+            Self::Revoke if takes_away => return Ok(Call::Lift(Order::read(body, revoke::REVOKED)?)),
+            Self::Revoke => return Ok(Call::Revoke(Order::read(body, revoke::REVOKED)?)),
+            Self::Deny if takes_away => return Ok(Call::Lift(revoke::read_denial(body)?)),
+            Self::Deny if *method == Method::POST => return Ok(Call::Revoke(revoke::read_denial(body)?)),
+            Self::Deny => Call::Denials,
+            Self::Reload => Call::Reload,
+            Self::Drain => Call::Drain,
+            Self::Sessions => Call::Sessions,
+            Self::Session(id) => Call::End(id),
+            Self::Revocations => Call::Revocations,
+        };
+        takes_nothing(body).map(|()| call)
+    }
 }
 
-/// No call takes anything yet: a body is absent, or an empty JSON object.
-fn judge_body(body: &[u8], content_type: Option<&HeaderValue>) -> Result<(), Fault> {
+fn id_below(folder: &str, path: &str) -> Result<ConnectionId, Fault> {
+    let id = path.strip_prefix(folder).ok_or(Fault::NotFound)?;
+    id.parse().map_err(|_| Fault::Malformed(String::from("the id: 32 hexadecimal digits")))
+}
+
+fn judge_type(body: &[u8], content_type: Option<&HeaderValue>) -> Result<(), Fault> {
     let is_json = content_type.is_none_or(|value| value.as_bytes().eq_ignore_ascii_case(b"application/json"));
     if !is_json || (content_type.is_none() && !body.is_empty()) {
         return Err(Fault::ContentType);
     }
+    Ok(())
+}
+
+/// The body of a call that takes nothing is absent, or an empty JSON object.
+fn takes_nothing(body: &[u8]) -> Result<(), Fault> {
+    let malformed = |what: &str| Err(Fault::Malformed(format!("the body: {what}")));
     match serde_json::from_slice::<Map<String, Value>>(body) {
         _ if body.is_empty() => Ok(()),
         Ok(object) if object.is_empty() => Ok(()),
-        Ok(_) => Err(Fault::Malformed("the body: this call takes nothing")),
-        Err(_) => Err(Fault::Malformed("the body: not a JSON object")),
+        Ok(_) => malformed("this call takes nothing"),
+        Err(_) => malformed("not a JSON object"),
     }
 }
 
@@ -193,6 +246,10 @@ impl Admin {
                 resident.control.end(Cause::Revoked);
                 Ok(json!({ "ended": id.to_string() }))
             }
+            Call::Revoke(order) => self.revoke(order).await,
+            Call::Lift(order) => self.lift(order).await,
+            Call::Revocations => Ok(self.revocations(|_| true)),
+            Call::Denials => Ok(self.revocations(|target| matches!(target, Target::Denial(_)))),
         }
     }
 
@@ -235,42 +292,6 @@ fn diagnostic(one: &Diagnostic) -> Value {
         "message": one.message,
         "help": one.help,
     })
-}
-
-impl Fault {
-    fn answer(&self) -> Answer {
-        let (status, code, message) = match self {
-            Self::NotFound => {
-                let paths = "there are /api/reload, /api/drain, /api/sessions and /api/sessions/ID";
-                (StatusCode::NOT_FOUND, "not_found", paths.to_owned())
-            }
-            Self::Method(wanted) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", format!("only {wanted}")),
-            Self::ContentType => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", "a body is application/json".to_owned())
-            }
-            Self::TooLarge => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("a body has at most {LONGEST_BODY} bytes"))
-            }
-            Self::Slow => (StatusCode::REQUEST_TIMEOUT, "slow", "the body did not come in time".to_owned()),
-            Self::Malformed(what) => (StatusCode::BAD_REQUEST, "malformed", (*what).to_owned()),
-            Self::UnknownSession => {
-                (StatusCode::NOT_FOUND, "unknown_session", "no session with this id lives here".to_owned())
-            }
-            Self::Configuration(_) => {
-                (StatusCode::UNPROCESSABLE_ENTITY, "configuration", "nothing was changed".to_owned())
-            }
-            Self::Ending => (StatusCode::SERVICE_UNAVAILABLE, "ending", "the gateway ends".to_owned()),
-        };
-        let mut value = json!({ "error": code, "message": message });
-        if let Self::Configuration(mistakes) = self {
-            value["diagnostics"] = mistakes.iter().map(diagnostic).collect();
-        }
-        let mut refusal = page(status, &value);
-        if let Self::Method(wanted) = self {
-            refusal.headers_mut().insert(ALLOW, HeaderValue::from_static(wanted));
-        }
-        refusal
-    }
 }
 
 fn page(status: StatusCode, value: &Value) -> Answer {

@@ -1,0 +1,108 @@
+//! Calls that take access away, and give it back.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use tokio::task::spawn_blocking;
+
+use super::Admin;
+use super::fault::Fault;
+use crate::event::Level;
+use crate::gateway::clock;
+use crate::gateway::ledger::{Kept, Revoked};
+use crate::policy::revocation::order::{End, Order};
+use crate::policy::revocation::{Entry, RevocationSet, Target, longest_life};
+use crate::units::UnixSeconds;
+
+/// What `/api/revoke` takes.
+pub(super) const REVOKED: &[&str] = &["subject", "token_id", "session", "address", "policy"];
+/// What `/api/deny` takes.
+pub(super) const DENIED: &[&str] = &["address"];
+
+/// Reads an order of `/api/deny`, whose addresses are dropped.
+pub(super) fn read_denial(body: &[u8]) -> Result<Order, Fault> {
+    let Order { target, since, end } = Order::read(body, DENIED)?;
+    let target = match target {
+        Target::Address(net) => Target::Denial(net),
+        other => other,
+    };
+    Ok(Order { target, since, end })
+}
+
+impl Admin {
+    pub(super) async fn revoke(&self, order: Order) -> Result<Value, Fault> {
+        let now = clock::unix_now();
+        let entry = self.entry(order, now)?;
+        let house = Arc::clone(&self.house);
+        let revoked = spawn_blocking(move || house.revoke(entry, now)).await.map_err(|_| Fault::Ending)?;
+        let Revoked { entry, ended, kept } = revoked.map_err(Fault::Full)?;
+        let told = Value::Object(entry.to_json());
+        self.house.notice(Level::Info, "revoked", format!("{told} was revoked; {ended} sessions ended"));
+        Ok(with_kept(json!({ "entry": told, "ended": ended }), kept))
+    }
+
+    pub(super) async fn lift(&self, order: Order) -> Result<Value, Fault> {
+        if order.end.is_some() || order.since.is_some() {
+            return Err(Fault::Malformed(String::from(
+                "an entry is lifted whole: `since`, `until` and `for` have no meaning",
+            )));
+        }
+        let (house, now) = (Arc::clone(&self.house), clock::unix_now());
+        let told = Value::Object(order.target.to_json());
+        let lifted = spawn_blocking(move || house.lift(&order.target, now)).await.map_err(|_| Fault::Ending)?;
+        let kept = lifted.ok_or(Fault::UnknownEntry)?;
+        self.house.notice(Level::Info, "lifted", format!("{told} is revoked no longer"));
+        Ok(with_kept(json!({ "lifted": told }), kept))
+    }
+
+    /// What is revoked, as far as `is_asked` for.
+    pub(super) fn revocations(&self, is_asked: impl Fn(&Target) -> bool) -> Value {
+        let now = clock::unix_now();
+        let [called, listed] = self.house.ledger.sets();
+        let told = |set: &RevocationSet, from: &str| -> Vec<Value> {
+            let entries = set.entries().into_iter().filter(|entry| now < entry.until && is_asked(&entry.target));
+            let told = entries.map(|entry| {
+                let mut members: Map<String, Value> = entry.to_json();
+                members.insert(String::from("from"), Value::from(from));
+                Value::Object(members)
+            });
+            told.collect()
+        };
+        let all = [told(&called, "call"), told(&listed, "file")].concat();
+        json!({ "total": all.len(), "revocations": all })
+    }
+
+    fn entry(&self, order: Order, now: UnixSeconds) -> Result<Entry, Fault> {
+        let Order { target, since, end } = order;
+        let snapshot = self.house.snapshot.load();
+        if let Target::Policy(name) = &target
+            && !snapshot.policies.iter().any(|policy| policy.name == *name)
+        {
+            return Err(Fault::UnknownPolicy);
+        }
+        let since = matches!(target, Target::Subject { .. }).then(|| since.unwrap_or(now));
+        let until = match end {
+            None => now.saturating_add(longest_life(snapshot.policies.iter().map(AsRef::as_ref))),
+            Some(End::After(span)) => now.saturating_add(span),
+            Some(End::At(until)) => until,
+        };
+        if until <= now {
+            let member = if matches!(end, Some(End::After(_))) { "for" } else { "until" };
+            return Err(Fault::Malformed(format!("`{member}`: the entry would be over already")));
+        }
+        Ok(Entry { target, since, until })
+    }
+}
+
+/// Whether it survives a restart, and why it may not.
+fn with_kept(mut answer: Value, kept: Kept) -> Value {
+    answer["kept"] = Value::from(kept == Kept::Yes);
+    match kept {
+        Kept::Yes => {}
+        Kept::InMemory => {
+            answer["message"] = Value::from("there is no `state` in gateway.toml: a restart forgets this")
+        }
+        Kept::Lost(why) => answer["message"] = Value::from(format!("{why}: it holds, and is not written yet")),
+    }
+    answer
+}
