@@ -275,9 +275,16 @@ async fn an_interrupted_run_reports_what_it_has_found() {
     let process = Process::start(command);
     process.line("a case that held", |line| line.starts_with("held").then_some(())).await;
     process.signal(Signal::INT);
-    process.ends().await.ended(2).told(&["not all was tried: it was interrupted"]);
+    process.ends().await.ended(2).told(&[
+        "not all was tried: it was interrupted",
+        "  left of frames: ",
+        " cases, from ",
+    ]);
     let report = report(shipped.folder());
     assert_eq!(report["cut_short"], "it was interrupted");
+    let counted = |of: &str| report[of].as_array().unwrap().len();
+    assert!(counted("left") > 10 && counted("findings") > 0, "{report}");
+    assert_eq!(report["given"][0], "--policy policies/plain.toml");
     assert!(report["counts"]["held"].as_u64().unwrap() > 0, "{report}");
 }
 

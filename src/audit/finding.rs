@@ -104,6 +104,8 @@ pub struct Verdict {
     pub outcome: Outcome,
     /// One sentence: what was seen.
     pub said: String,
+    /// What each of several attempts came to, as far as they were tried.
+    pub attempts: Box<[String]>,
     /// The evidence: of a fall the exchange that shows it, else the last one.
     pub exchange: Option<Exchange>,
     /// What was measured meanwhile.
@@ -113,7 +115,7 @@ pub struct Verdict {
 impl Verdict {
     /// A verdict without evidence.
     pub fn new(outcome: Outcome, said: impl Into<String>) -> Self {
-        Self { outcome, said: said.into(), exchange: None, courses: Vec::new() }
+        Self { outcome, said: said.into(), attempts: Box::default(), exchange: None, courses: Vec::new() }
     }
 
     /// It held.
@@ -168,10 +170,16 @@ pub struct Scorecard {
     pub url: String,
     /// When the run began, RFC 3339.
     pub began: String,
+    /// How long it took.
+    pub took: Duration,
+    /// What the target was known by and watched with, as it was written on the command line.
+    pub given: Vec<String>,
     /// What weakens the policy, with the operator's reason, where a policy was given.
     pub dangers: Vec<(String, String)>,
     /// Why not everything was tried, where the run did not come to its end.
     pub cut_short: Option<String>,
+    /// The cases that were not tried then: suite, id and name.
+    pub left: Vec<(Suite, &'static str, &'static str)>,
     /// The findings in the order of the run.
     pub findings: Vec<Finding>,
 }
@@ -180,6 +188,26 @@ impl Scorecard {
     /// How many findings came out like this.
     pub fn count(&self, outcome: Outcome) -> usize {
         self.findings.iter().filter(|finding| finding.outcome() == outcome).count()
+    }
+
+    /// What was not given, and how many cases need it.
+    pub fn needs(&self) -> Vec<(&str, usize)> {
+        let mut needs: Vec<(&str, usize)> = Vec::new();
+        for finding in self.that(Outcome::NotRun) {
+            let what = finding.verdict.said.trim_start_matches("needs ");
+            match needs.iter_mut().find(|(known, _)| *known == what) {
+                Some((_, count)) => *count = count.saturating_add(1),
+                None => needs.push((what, 1)),
+            }
+        }
+        needs
+    }
+
+    /// The cases that were left, suite by suite: how many, and from which on.
+    pub fn left_by_suite(&self) -> Vec<(Suite, usize, &'static str)> {
+        let of = |suite| self.left.iter().filter(move |(of, ..)| *of == suite);
+        let told = |suite| Some((suite, of(suite).count(), of(suite).next()?.1));
+        Suite::ALL.into_iter().filter_map(told).collect()
     }
 
     /// The findings that came out like this.

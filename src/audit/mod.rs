@@ -152,7 +152,8 @@ fn fit_to_be_shown(verdict: Verdict, exam: &Exam) -> Verdict {
         sent: exam.shown(exchange.sent.as_bytes()),
         received: exam.shown(exchange.received.as_bytes()),
     });
-    Verdict { said: exam.shown_in_a_line(&verdict.said), exchange, ..verdict }
+    let attempts = verdict.attempts.iter().map(|said| exam.shown_in_a_line(said)).collect();
+    Verdict { said: exam.shown_in_a_line(&verdict.said), attempts, exchange, ..verdict }
 }
 
 /// How often in a row the good twin is tried that does not come in, until a suite gives up.
@@ -252,20 +253,23 @@ async fn tried(probe: &Probe, exam: &mut Exam) -> Verdict {
 async fn all_refused(attempts: &[Attempt], exam: &Exam) -> Verdict {
     let mut held = None;
     let mut undecided = None;
+    let mut told = Vec::new();
     for attempt in attempts {
         let verdict = exam.refused(attempt).await;
+        told.push(verdict.said.clone());
         match verdict.outcome {
-            Outcome::Fell => return verdict,
+            Outcome::Fell => return Verdict { attempts: told.into(), ..verdict },
             Outcome::Held => held = Some(verdict),
             _ => undecided = undecided.or(Some(verdict)),
         }
     }
-    match (undecided, held) {
+    let verdict = match (undecided, held) {
         (Some(verdict), _) => verdict,
         (None, Some(verdict)) if attempts.len() > 1 => {
             Verdict { said: format!("all {} refused, the last: {}", attempts.len(), verdict.said), ..verdict }
         }
         (None, Some(verdict)) => verdict,
         (None, None) => Verdict::undecided("nothing was tried"),
-    }
+    };
+    Verdict { attempts: told.into(), ..verdict }
 }

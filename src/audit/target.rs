@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::request::Request;
 use crate::net::tls::ClientTls;
 use crate::policy::Policy;
+use crate::policy::auth::Auth;
 use crate::policy::auth::algorithm::Algorithm;
 use crate::policy::credential::Carrier;
 use crate::secret::Secret;
@@ -150,6 +151,12 @@ impl Target {
         life.is_none_or(|life| life > session)
     }
 
+    /// The `[[auth]]` of its policy that its credential is for.
+    pub fn meant(&self, is_signed: bool) -> Option<&Auth> {
+        let carrier = self.credential.as_ref().map(|credential| &credential.carrier);
+        meant(&self.policy.as_ref()?.auth, carrier, is_signed)
+    }
+
     /// What nobody is shown: the good tokens, and what may be one in the query of the URL.
     pub fn secrets(&self) -> Vec<&str> {
         let tokens = self.credential.iter().flat_map(|credential| &credential.tokens);
@@ -162,6 +169,17 @@ impl Target {
     pub fn is_ambient(&self) -> bool {
         self.credential.as_ref().is_some_and(|credential| !credential.carrier.is_explicit())
     }
+}
+
+/// The `[[auth]]` that a good token is for: one that names the carrier where it is known, the first jwt where there is a
+/// key to sign with, else the first that a token is for.
+pub fn meant<'p>(auth: &'p [Auth], carrier: Option<&Carrier>, is_signed: bool) -> Option<&'p Auth> {
+    let names = |auth: &&Auth| match carrier {
+        Some(carrier) => auth.from().contains(carrier),
+        None => !auth.from().is_empty(),
+    };
+    let signed = auth.iter().filter(names).find(|auth| is_signed && matches!(auth, Auth::Jwt(_)));
+    signed.or_else(|| auth.iter().find(names))
 }
 
 /// Words of which a parameter's name consists whose value is a secret, unless it is very short.
@@ -213,6 +231,52 @@ impl Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::auth::{JwtRules, TokenRules};
+
+    fn from(carriers: &[&str]) -> Vec<Carrier> {
+        carriers.iter().map(|carrier| carrier.parse().unwrap()).collect()
+    }
+
+    fn jwt(issuer: &str, carriers: &[&str]) -> Auth {
+        Auth::Jwt(JwtRules {
+            issuer: issuer.into(),
+            from: from(carriers),
+            audience: Vec::new(),
+            require: Vec::new(),
+            typ: None,
+            leeway: Duration::ZERO,
+            max_life: Duration::from_secs(60),
+        })
+    }
+
+    #[test]
+    fn carrier_and_claims_are_of_one_entry() {
+        let auth = [
+            Auth::Open,
+            Auth::Token(TokenRules {
+                tokens: PathBuf::from("a.tokens"),
+                from: from(&["query:ticket", "authorization"]),
+            }),
+            jwt("first", &["authorization", "cookie:session"]),
+            jwt("second", &["cookie:other", "cookie:session"]),
+        ];
+        let cases = [
+            (None, false, Some(1)),
+            (None, true, Some(2)),
+            (Some("authorization"), false, Some(1)),
+            (Some("authorization"), true, Some(2)),
+            (Some("cookie:session"), false, Some(2)),
+            (Some("cookie:other"), true, Some(3)),
+            (Some("query:ticket"), true, Some(1)),
+            (Some("query:unheard-of"), true, None),
+        ];
+        for (carrier, signing_key, expected) in cases {
+            let carrier = carrier.map(|carrier| carrier.parse::<Carrier>().unwrap());
+            let found = meant(&auth, carrier.as_ref(), signing_key);
+            let at = found.map(|found| auth.iter().position(|one| std::ptr::eq(one, found)).unwrap());
+            assert_eq!(at, expected, "{carrier:?} {signing_key}");
+        }
+    }
 
     #[test]
     fn what_may_be_a_token_in_a_query_is_a_secret_and_nothing_else() {

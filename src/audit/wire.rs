@@ -82,7 +82,9 @@ impl Wire {
         if let Some(from) = from {
             socket.bind((from, 0).into())?;
         }
-        let tcp = timeout(STEP_DEADLINE, socket.connect(target.address)).await??;
+        let at = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", target.address));
+        let connecting = timeout(STEP_DEADLINE, socket.connect(target.address));
+        let tcp = connecting.await.map_err(|late| at(late.into()))?.map_err(at)?;
         tcp.set_nodelay(true)?;
         Ok(tcp)
     }
@@ -106,7 +108,7 @@ impl Wire {
             Some(tls) => timeout(STEP_DEADLINE, tls.client.connect(&target.name, tcp))
                 .await
                 .map_err(|late| OpenError::Unreachable(late.into()))?
-                .map_err(|error| OpenError::Tls(error.to_string()))?,
+                .map_err(|error| OpenError::Tls(error.for_a_command()))?,
         };
         Ok(Self { stream, kept: Vec::new(), opened: Instant::now(), end: None })
     }

@@ -3,7 +3,6 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::signed::jwt_rules;
 use crate::audit::{Attempt, Exam, Request, Target};
 use crate::policy::credential::Carrier;
 
@@ -26,15 +25,9 @@ pub enum Misplaced {
 /// The places in which this target takes the credential, as far as they are known: those of the `[[auth]]` that judges
 /// it, which is a jwt where the tokens are minted.
 pub(super) fn carriers(target: &Target) -> Vec<Carrier> {
-    let own = target.credential.as_ref().map(|credential| &credential.carrier);
-    let policy = target.policy.iter().flat_map(|policy| &policy.auth);
-    let first = policy.map(|auth| auth.from()).find(|from| own.is_none_or(|own| from.contains(own)));
-    let signed = target.signing.as_ref().and_then(|_| jwt_rules(target)).map(|rules| rules.from.as_slice());
-    let known = signed.or(first);
-    match (known, own) {
-        (Some(known), _) if !known.is_empty() => known.to_vec(),
-        (_, own) => own.cloned().into_iter().collect(),
-    }
+    let own = target.credential.as_ref().map(|credential| credential.carrier.clone());
+    let known = target.meant(target.signing.is_some()).map(|auth| auth.from().to_vec());
+    known.unwrap_or_else(|| own.into_iter().collect())
 }
 
 /// What every attempt is made of.

@@ -96,11 +96,10 @@ impl Forge {
 
 /// The rules for the token of this target, where its policy is known.
 pub(super) fn jwt_rules(target: &Target) -> Option<&JwtRules> {
-    let carrier = target.credential.as_ref().map(|credential| &credential.carrier);
-    target.policy.as_ref()?.auth.iter().find_map(|auth| match auth {
-        Auth::Jwt(rules) if carrier.is_none_or(|carrier| rules.from.contains(carrier)) => Some(rules),
-        _ => None,
-    })
+    match target.meant(true)? {
+        Auth::Jwt(rules) => Some(rules),
+        Auth::Token(_) | Auth::Backend | Auth::Open => None,
+    }
 }
 
 fn changed(object: &Object, members: &[Change<'_>]) -> Object {

@@ -9,9 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::ground::{Entry, Ground, Window, side_by_side};
-use super::hello::client_hello;
 use super::{Attacked, Requests};
 use crate::audit::finding::Verdict;
+use crate::audit::tls::client_hello;
 use crate::audit::wire::{Heard, Wire};
 
 /// How many of a flood's connections are being made at a time.
@@ -66,7 +66,7 @@ impl Silent {
             () if live == made && tried <= cap => {
                 Verdict::undecided(format!("{told}; {tried} could be tried, and {cap} may still be a cap"))
             }
-            () => Verdict::held(told),
+            () => Verdict::held(format!("{told}, of at most {cap}")),
         }
     }
 

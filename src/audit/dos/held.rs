@@ -7,11 +7,11 @@ use tokio::time::{Instant, sleep};
 
 use super::bounds::Bounds;
 use super::ground::{Ground, Window, side_by_side};
-use super::hello::client_hello;
 use super::verdict::seconds;
 use super::{Attacked, Requests};
 use crate::audit::finding::{Exchange, Verdict};
 use crate::audit::frame::{self, FIN, opcode};
+use crate::audit::tls::client_hello;
 use crate::audit::wire::{Heard, Wire};
 use crate::policy::Policy;
 use crate::session::SessionRules;
@@ -140,7 +140,11 @@ fn judged(endings: &[Ending], limit: Duration) -> Verdict {
     let apart = apart.unwrap_or_default();
     match last {
         _ if held > 0 => Verdict::fell(format!("{held} of {} were still held after {}", endings.len(), seconds(limit))),
-        Some(last) => Verdict::held(format!("{ended} were ended, the last after {}{apart}", seconds(last))),
+        Some(last) => Verdict::held(format!(
+            "{ended} were ended, the last after {} of at most {}{apart}",
+            seconds(last),
+            seconds(limit)
+        )),
         None => Verdict::undecided(format!("none was held{apart}")),
     }
 }

@@ -25,7 +25,6 @@ mod course;
 mod flood;
 mod ground;
 mod held;
-mod hello;
 mod process;
 mod rules;
 mod session;
@@ -218,7 +217,11 @@ fn held_probe(stage: Stage, exam: &Exam) -> super::Probe {
     match stage {
         Stage::Connected | Stage::Hello | Stage::ServerHello => with_tls(probe, exam),
         _ if stage.limit(exam.target.policy.as_deref(), &exam.bounds) > exam.bounds.hold => {
-            super::Probe::NotRun("longer bounds: the policy's deadline is beyond what is waited for")
+            super::Probe::NotRun(longer(
+                stage.limit(exam.target.policy.as_deref(), &exam.bounds) <= Bounds::long().hold,
+                "--floods long: the policy's deadline is beyond what is waited for",
+                "a shorter deadline in the policy: it is beyond what is waited for",
+            ))
         }
         _ => super::Probe::Dos(probe),
     }
@@ -228,7 +231,11 @@ fn frames_probe(kind: Frames, exam: &Exam) -> super::Probe {
     match kind.allowed(exam.target.policy.as_deref(), exam.bounds.frames, exam.bounds.flood) {
         Allowed::Unknown | Allowed::Less => super::Probe::Dos(Probe::Frames(kind)),
         Allowed::All => super::Probe::NotApplicable(String::from("the policy sets no rate for these frames")),
-        Allowed::Enough => super::Probe::NotRun("longer bounds: the policy allows as many frames as are sent"),
+        Allowed::Enough => super::Probe::NotRun(longer(
+            kind.allowed(exam.target.policy.as_deref(), Bounds::long().frames, Bounds::long().flood) == Allowed::Less,
+            "--floods long: the policy allows as many frames as are sent",
+            "a lower rate in the policy: it allows as many frames as are sent",
+        )),
     }
 }
 
@@ -244,7 +251,7 @@ fn address_cap(exam: &Exam) -> super::Probe {
     let cap = whole(policy.quotas.connections_per_address);
     let tokens = exam.target.credential.as_ref().map_or(usize::MAX, |credential| credential.tokens.len());
     if flood::crowd(cap) > exam.bounds.crowd {
-        return super::Probe::NotRun("longer bounds: the policy allows more sessions than are opened");
+        return too_many(cap);
     }
     // The control session and a newcomer are somebody's too.
     let most = tokens.saturating_mul(whole(policy.quotas.connections_per_subject).saturating_sub(2));
@@ -261,11 +268,23 @@ fn subject_cap(exam: &Exam) -> super::Probe {
         () if exam.target.credential.is_none() => {
             super::Probe::NotApplicable(String::from("no credential names a subject"))
         }
-        () if flood::crowd(cap) > exam.bounds.crowd => {
-            super::Probe::NotRun("longer bounds: the policy allows more sessions than are opened")
-        }
+        () if flood::crowd(cap) > exam.bounds.crowd => too_many(cap),
         () => super::Probe::Dos(Probe::SubjectCap(cap)),
     }
+}
+
+/// A cap that is beyond the sessions that are opened.
+fn too_many(cap: usize) -> super::Probe {
+    super::Probe::NotRun(longer(
+        flood::crowd(cap) <= Bounds::long().crowd,
+        "--floods long: the policy allows more sessions than are opened",
+        "a lower cap in the policy: it allows more sessions than are opened",
+    ))
+}
+
+/// What would let a case be run: longer bounds, where they are enough, or another policy.
+fn longer(is_enough: bool, bounds: &'static str, policy: &'static str) -> &'static str {
+    if is_enough { bounds } else { policy }
 }
 
 fn whole(count: u32) -> usize {

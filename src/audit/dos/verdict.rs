@@ -66,11 +66,16 @@ fn of_trips(trips: &Trips, late: Duration, bounds: &Bounds) -> Verdict {
         return Verdict::undecided("the control session was not measured");
     };
     let limit = bounds.floor.max(quiet.saturating_mul(bounds.ratio));
-    let told = format!("round trips of the control session: p99 {}, in quiet {}", millis(attack), millis(quiet));
+    let told = format!(
+        "round trips of the control session: p99 {} of at most {}, in quiet {}",
+        millis(attack),
+        millis(limit),
+        millis(quiet)
+    );
     match attack > limit {
         false => Verdict::held(told),
         true if is_late(limit) => Verdict::undecided(format!("{told}; {own}")),
-        true => Verdict::fell(format!("{told}; at most {} was expected", millis(limit))),
+        true => Verdict::fell(told),
     }
 }
 
@@ -81,9 +86,10 @@ fn of_readings(readings: &Readings, connections: usize) -> Verdict {
     }
     let each = MEMORY_EACH_KIB.saturating_mul(u64::try_from(connections).unwrap_or(u64::MAX));
     let grown = readings.peak_kib.saturating_sub(readings.quiet_kib);
-    let told = format!("its memory grew by {} KiB over {connections} connections", grown);
+    let most = MEMORY_SLACK_KIB.saturating_add(each);
+    let told = format!("its memory grew by {grown} KiB of at most {most} KiB over {connections} connections");
     let left = readings.left_over();
-    if grown > MEMORY_SLACK_KIB.saturating_add(each) {
+    if grown > most {
         return Verdict::fell(told);
     }
     if left > 0 {

@@ -38,13 +38,22 @@ fn summary(card: &Scorecard) -> Markup {
     let counted = [Outcome::Held, Outcome::Fell, Outcome::Undecided, Outcome::NotApplicable, Outcome::NotRun];
     html! {
         h1 { "Audit of " code { (card.url) } }
-        p { "Begun " (card.began) ", wsgate " (env!("CARGO_PKG_VERSION")) "." }
+        p { "Begun " (card.began) ", took " (format!("{:.0} s", card.took.as_secs_f64())) ", wsgate " (env!("CARGO_PKG_VERSION")) "." }
+        @if !card.given.is_empty() {
+            p { "Given:" @for given in &card.given { " " code { (given) } } }
+        }
         ul class="counts" {
             @for outcome in counted {
                 li class=(outcome.as_str()) { b { (card.count(outcome)) } (outcome.as_str()) }
             }
         }
         @if let Some(why) = &card.cut_short { p { b { "Not all was tried: " (why) "." } } }
+        @for (suite, count, first) in card.left_by_suite() {
+            p { "Left of " (suite.as_str()) ": " (count) " cases, from " (first) " on." }
+        }
+        @if !card.needs().is_empty() {
+            ul { @for (what, cases) in card.needs() { li { (cases) " more with " (what) } } }
+        }
         @if !card.dangers.is_empty() {
             h2 { "What weakens the policy, by its operator's word" }
             table {
@@ -90,6 +99,9 @@ fn explained(rule: &Rule) -> Markup {
 
 fn evidence(finding: &Finding) -> Markup {
     html! {
+        @if finding.verdict.attempts.len() > 1 {
+            ul { @for attempt in finding.verdict.attempts.iter() { li { (attempt) } } }
+        }
         @if let Some(Exchange { sent, received }) = &finding.verdict.exchange {
             div class="exchange" {
                 div { p { "Sent" } pre { (sent) } }
@@ -114,7 +126,7 @@ fn table(card: &Scorecard, suite: Suite) -> Markup {
 }
 
 fn row(finding: &Finding) -> Markup {
-    let has_evidence = finding.verdict.exchange.is_some() || !finding.verdict.courses.is_empty();
+    let must = rule(finding.id).map(|rule| rule.must);
     html! {
         tr {
             td { (finding.id) }
@@ -122,8 +134,8 @@ fn row(finding: &Finding) -> Markup {
             td class=(finding.outcome().as_str()) { (finding.outcome().as_str()) }
             td {
                 (finding.verdict.said)
-                @if has_evidence && finding.outcome() == Outcome::Held {
-                    details { summary { "evidence" } (evidence(finding)) }
+                @if finding.outcome() == Outcome::Held {
+                    details { summary { "evidence" } @if let Some(must) = must { p { "Must: " (must) } } (evidence(finding)) }
                 }
             }
         }

@@ -8,6 +8,7 @@ const HOSTILE: &str = "</pre><script>alert(1)</script>&\u{1b}[31m";
 fn finding(id: &'static str, name: &'static str, outcome: Outcome) -> Finding {
     let exchange = Exchange { sent: String::from("GET / HTTP/1.1"), received: String::from(HOSTILE) };
     let mut verdict = Verdict::new(outcome, format!("seen: {HOSTILE}")).with(exchange);
+    verdict.attempts = Box::new([String::from("one: 403"), format!("two: {HOSTILE}")]);
     verdict.courses.push(Course { name: "round trip", unit: "ms", points: vec![(0.0, 1.0), (1.0, 3.0)] });
     Finding { suite: Suite::Cswsh, id, name, verdict, took: Duration::from_millis(1500) }
 }
@@ -18,6 +19,9 @@ fn card() -> Scorecard {
         began: String::from("2026-01-02T03:04:05Z"),
         dangers: vec![(String::from("danger_no_auth"), String::from("<b>a reason</b>"))],
         cut_short: None,
+        took: Duration::from_secs(90),
+        given: vec![String::from("--policy <chat>.toml")],
+        left: Vec::new(),
         findings: vec![
             finding("OR08", "held", Outcome::Held),
             finding("OR09", "fell", Outcome::Fell),
@@ -36,6 +40,10 @@ fn the_page_shows_what_a_target_sent_as_text() {
     assert!(!page.contains("<b>a reason"), "{page}");
     assert!(page.contains("<polyline points=\"0.0,60.0 600.0,0.0\""), "{page}");
     assert_eq!(page.matches("<article").count(), 2, "what fell and what is undecided stands out");
+    assert!(page.contains("took 90 s") && page.contains("<code>--policy &lt;chat&gt;.toml</code>"), "{page}");
+    assert!(page.contains("1 more with seen: "), "what was not given: {page}");
+    let held = page.split("<td class=\"held\">").nth(1).and_then(|row| row.split("</tr>").next()).unwrap();
+    assert!(held.contains("Must: ") && held.contains("<li>one: 403</li><li>two: &lt;/pre&gt;"), "{held}");
 }
 
 #[test]
@@ -46,6 +54,8 @@ fn the_json_holds_every_finding() {
     assert_eq!(read["counts"]["not_applicable"], 1);
     assert_eq!(read["findings"][1]["outcome"], "fell");
     assert_eq!(read["findings"][1]["received"], HOSTILE);
+    assert_eq!(read["findings"][0]["attempts"][0], "one: 403");
+    assert_eq!((&read["seconds"], &read["given"][0]), (&90.0.into(), &"--policy <chat>.toml".into()));
     assert_eq!(read["dangers"]["danger_no_auth"], "<b>a reason</b>");
 }
 
@@ -69,7 +79,11 @@ fn sarif_has_a_result_for_each_case_that_was_tried() {
 
 #[test]
 fn every_report_tells_that_a_run_was_cut_short() {
-    let cut = Scorecard { cut_short: Some(String::from("it was <interrupted>")), ..card() };
+    let left = vec![(Suite::Tls, "TL01", "one"), (Suite::Cswsh, "OR20", "two"), (Suite::Cswsh, "OR21", "three")];
+    let cut = Scorecard { cut_short: Some(String::from("it was <interrupted>")), left, ..card() };
+    assert!(html(&cut).contains("Left of cswsh: 2 cases, from OR20 on."));
+    let read: serde_json::Value = serde_json::from_str(&json(&cut)).unwrap();
+    assert_eq!((&read["left"][0]["suite"], &read["left"][2]["name"]), (&"tls".into(), &"three".into()));
     for (name, render) in
         [("html", html as fn(&Scorecard) -> String), ("json", json), ("junit", junit), ("sarif", sarif)]
     {

@@ -18,6 +18,7 @@ pub(super) mod extension {
     pub(crate) const GROUPS: u16 = 10;
     pub(crate) const POINT_FORMATS: u16 = 11;
     pub(crate) const SIGNATURES: u16 = 13;
+    pub(crate) const ALPN: u16 = 16;
     pub(crate) const PADDING: u16 = 21;
     pub(crate) const VERSIONS: u16 = 43;
     pub(crate) const PSK_MODES: u16 = 45;
@@ -112,6 +113,14 @@ impl Hello {
     }
 }
 
+/// A hello as it costs a key exchange and a signature to answer, in one record: of TLS 1.3 and 1.2, for HTTP/1.1. Its key
+/// share is random bytes, from which nothing is derived.
+pub(in crate::audit) fn client_hello(name: &str) -> Vec<u8> {
+    let mut hello = Hello::sound(name);
+    hello.extend(extension::ALPN, prefixed_16(&prefixed_8(b"http/1.1")));
+    hello.bytes()
+}
+
 /// A hello of SSL 2.0 that offers nothing later, as its draft writes it.
 pub(super) fn ssl2() -> Vec<u8> {
     const KINDS: [[u8; 3]; 7] =
@@ -204,6 +213,20 @@ mod tests {
         let mut cut = Hello::sound("chat.test").bytes();
         cut.truncate(cut.len() - 1);
         assert_eq!(read(&cut), Err(String::from("half a hello")));
+    }
+
+    #[test]
+    fn a_hello_of_a_flood_is_whole_and_another_each_time() {
+        for (name, is_named) in [("chat.test", true), ("127.0.0.1", false), ("::1", false)] {
+            let hello = client_hello(name);
+            let mut acceptor = Acceptor::default();
+            acceptor.read_tls(&mut hello.as_slice()).unwrap();
+            let accepted = acceptor.accept().unwrap().expect("a whole ClientHello");
+            let seen = accepted.client_hello();
+            assert_eq!(seen.server_name(), is_named.then_some(name));
+            assert_eq!(seen.alpn().unwrap().collect::<Vec<_>>(), [b"http/1.1"]);
+            assert_ne!(hello, client_hello(name), "each has a share of its own");
+        }
     }
 
     #[test]

@@ -16,6 +16,8 @@ mod rules;
 mod sessions;
 mod weak;
 
+pub(super) use hello::client_hello;
+
 pub use noise::Noise;
 pub use weak::Weak;
 

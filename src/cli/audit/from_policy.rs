@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::super::environment;
 use super::signing::{GoodToken, LIFE};
 use super::target::{Flaw, Place};
+use crate::audit::target::meant;
 use crate::config::{self, Config, ListenerConfig, ProxyMode};
 use crate::policy::Policy;
 use crate::policy::auth::{Auth, ClaimRule, JwtRules};
@@ -74,11 +75,11 @@ fn find(file: &Path, config: &Config, gateway: &Path) -> Result<Arc<Policy>, Str
 
 fn gateway_of(policy: &Path) -> Option<PathBuf> {
     let folder = policy.parent()?;
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    [folder.to_owned(), folder.join("..")]
-        .map(|folder| folder.join("gateway.toml"))
-        .into_iter()
-        .find(|path| path.exists())
+    let above = match folder.file_name() {
+        Some(_) => folder.parent()?.to_owned(),
+        None => folder.join(".."),
+    };
+    [folder.to_owned(), above].map(|folder| folder.join("gateway.toml")).into_iter().find(|path| path.exists())
 }
 
 fn known(config: &Config, policy: Arc<Policy>, given: Given<'_>) -> Known {
@@ -94,7 +95,7 @@ fn known(config: &Config, policy: Arc<Policy>, given: Given<'_>) -> Known {
     let listener = config.gateway.listeners.iter().find(|listener| listener.proxy == ProxyMode::None).cloned();
     let chain = listener.as_ref().and_then(|listener| Some(listener.tls.as_ref()?.certificates.first()?.chain.clone()));
     let authorities = chain.and_then(|chain| Some(chain.parent()?.join(AUTHORITIES))).filter(|path| path.exists());
-    let meant = meant(&policy.auth, given);
+    let meant = meant(&policy.auth, given.carrier, given.signing_key);
     Known {
         dangers,
         origins,
@@ -108,17 +109,6 @@ fn known(config: &Config, policy: Arc<Policy>, given: Given<'_>) -> Known {
         listener,
         policy,
     }
-}
-
-/// The `[[auth]]` that a good token is for: one that names the carrier where it was given, the first jwt where there is a
-/// key to sign with, else the first that a token is for.
-fn meant<'p>(auth: &'p [Auth], given: Given<'_>) -> Option<&'p Auth> {
-    let names = |auth: &&Auth| match given.carrier {
-        Some(carrier) => auth.from().contains(carrier),
-        None => !auth.from().is_empty(),
-    };
-    let signed = auth.iter().filter(names).find(|auth| given.signing_key && matches!(auth, Auth::Jwt(_)));
-    signed.or_else(|| auth.iter().find(names))
 }
 
 /// What a good token of this issuer says under these rules.
@@ -175,53 +165,17 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::policy::auth::TokenRules;
-
-    fn from(carriers: &[&str]) -> Vec<Carrier> {
-        carriers.iter().map(|carrier| carrier.parse().unwrap()).collect()
-    }
-
-    fn jwt(issuer: &str, carriers: &[&str]) -> Auth {
-        Auth::Jwt(JwtRules {
-            issuer: issuer.into(),
-            from: from(carriers),
-            audience: Vec::new(),
-            require: Vec::new(),
-            typ: None,
-            leeway: Duration::ZERO,
-            max_life: Duration::from_secs(60),
-        })
-    }
 
     #[test]
-    fn carrier_and_claims_are_of_one_entry() {
-        let auth = [
-            Auth::Open,
-            Auth::Token(TokenRules {
-                tokens: PathBuf::from("a.tokens"),
-                from: from(&["query:ticket", "authorization"]),
-            }),
-            jwt("first", &["authorization", "cookie:session"]),
-            jwt("second", &["cookie:other", "cookie:session"]),
-        ];
-        let cases = [
-            (None, false, Some(1)),
-            (None, true, Some(2)),
-            (Some("authorization"), false, Some(1)),
-            (Some("authorization"), true, Some(2)),
-            (Some("cookie:session"), false, Some(2)),
-            (Some("cookie:other"), true, Some(3)),
-            (Some("query:ticket"), true, Some(1)),
-            (Some("query:unheard-of"), true, None),
-        ];
-        for (carrier, signing_key, expected) in cases {
-            let carrier = carrier.map(|carrier| carrier.parse::<Carrier>().unwrap());
-            let found = meant(&auth, Given { carrier: carrier.as_ref(), signing_key });
-            let at = found.map(|found| auth.iter().position(|one| std::ptr::eq(one, found)).unwrap());
-            assert_eq!(at, expected, "{carrier:?} {signing_key}");
-        }
+    fn the_configuration_beside_or_above_a_policy_is_named_without_detours() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path();
+        std::fs::create_dir_all(at.join("house/policies")).unwrap();
+        std::fs::write(at.join("house/gateway.toml"), "").unwrap();
+        let gateway = Some(at.join("house/gateway.toml"));
+        assert_eq!(gateway_of(&at.join("house/policies/chat.toml")), gateway);
+        assert_eq!(gateway_of(&at.join("house/chat.toml")), gateway);
+        assert_eq!(gateway_of(&at.join("chat.toml")), None);
     }
 }

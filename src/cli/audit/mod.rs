@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::exit::Exit;
 use super::{could_not_run, unix_now};
@@ -210,23 +210,64 @@ async fn examine(args: &AuditArgs, described: Described, out: &mut dyn Write) ->
     let mut card = Scorecard {
         url: target.url.clone(),
         began: jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default().to_string(),
+        given: given(args),
         dangers,
-        cut_short: None,
-        findings: Vec::new(),
+        ..Scorecard::default()
     };
     let mut exam = Exam::new(target, canary, Patience::default());
     exam.bounds = args.beside.floods.into();
     let mut told = Told::new(out, Place::of(&io::stdout()), Place::of(&io::stderr()));
     told.heads(&card);
+    let began = Instant::now();
     card.cut_short = tokio::select! {
         ran = audit::run(suites, &mut exam, &mut told, &mut card.findings) => ran.map(|()| None)?,
         // What is dropped here ends with it: connections and the browser.
         () = interrupted() => Some(String::from("it was interrupted")),
         () = sleep(args.within) => Some(format!("the time of {} is up", format_duration(args.within))),
     };
+    card.took = began.elapsed();
+    if card.cut_short.is_some() {
+        card.left = left(suites, &mut exam, &card);
+    }
     told.sums_up(&card);
     args.files.write(&card)?;
     Ok(exit_of(&card))
+}
+
+/// What was given of the target, as options; a token is none of them.
+fn given(args: &AuditArgs) -> Vec<String> {
+    let beside = &args.beside;
+    let path = |name: &str, path: &Option<PathBuf>| path.as_ref().map(|path| format!("{name} {}", path.display()));
+    let paths = [
+        path("--policy", &args.policy),
+        path("--config", &args.config),
+        path("--token-file", &args.token_file),
+        path("--ca", &args.ca),
+        path("--signing-key", &beside.signing_key),
+        path("--log", &beside.log),
+    ];
+    let others = [
+        args.carrier.as_ref().map(|carrier| format!("--carrier {carrier}")),
+        beside.canary.map(|address| format!("--canary {address}")),
+        beside.pid.map(|pid| format!("--pid {pid}")),
+        beside.browser.is_some().then(|| String::from("--browser")),
+        (beside.floods == Floods::Long).then(|| String::from("--floods long")),
+    ];
+    let origins = args.origins.iter().map(|origin| format!("--origin {origin}"));
+    paths.into_iter().chain(others).flatten().chain(origins).collect()
+}
+
+/// The cases of which nothing was found.
+fn left(suites: &[Suite], exam: &mut Exam, card: &Scorecard) -> Vec<(Suite, &'static str, &'static str)> {
+    let mut left = Vec::new();
+    for suite in suites {
+        let cases = audit::cases(*suite, exam).into_iter().map(|case| (*suite, case.id, case.name));
+        let is_found = |case: &(Suite, &str, &str)| {
+            card.findings.iter().any(|finding| (finding.suite, finding.id, finding.name) == *case)
+        };
+        left.extend(cases.filter(|case| !is_found(case)));
+    }
+    left
 }
 
 /// Waits for SIGINT or SIGTERM.

@@ -50,31 +50,40 @@ impl<'a> Told<'a> {
     /// What fell and what it means, and the count of all.
     pub(super) fn sums_up(&mut self, card: &Scorecard) {
         self.bar.finish_and_clear();
-        for finding in card.that(Outcome::Fell) {
-            self.explain(finding);
-        }
+        self.explain(&card.that(Outcome::Fell).collect::<Vec<_>>());
         if let Some(why) = &card.cut_short {
             self.line(&format!("\nnot all was tried: {why}"));
+        }
+        for (suite, count, first) in card.left_by_suite() {
+            self.line(&format!("  left of {suite}: {count} cases, from {first} on"));
         }
         if card.findings.iter().all(|finding| matches!(finding.outcome(), Outcome::NotApplicable | Outcome::NotRun)) {
             self.line("\nnothing could be tried; without --token-file or --signing-key no credential is known");
         }
-        let needs = not_run(card);
         let count = |outcome| format!("{} {outcome}", card.count(outcome));
         let counts = [Outcome::Held, Outcome::Fell, Outcome::Undecided, Outcome::NotApplicable].map(count).join(", ");
         self.line(&format!("\n{counts}"));
-        for (what, cases) in needs {
+        for (what, cases) in card.needs() {
             self.line(&format!("{cases} more with {what}"));
         }
     }
 
-    fn explain(&mut self, finding: &Finding) {
-        let Some(rule) = rule(finding.id) else { return };
-        let name = finding.name;
-        self.line(&format!("\n{} {name}: {}", finding.id, finding.verdict.said));
-        self.line(&format!("  must:   {}", rule.must));
-        self.line(&format!("  means:  {}", rule.means));
-        self.line(&format!("  remedy: {}", rule.remedy));
+    /// What was seen of each, and what it means, once for each id.
+    fn explain(&mut self, fell: &[&Finding]) {
+        for (at, first) in fell.iter().enumerate() {
+            let of_id = |finding: &&&Finding| finding.id == first.id;
+            if fell.iter().take(at).any(|finding| of_id(&finding)) {
+                continue;
+            }
+            self.line("");
+            for finding in fell.iter().filter(of_id) {
+                self.line(&format!("{} {}: {}", finding.id, finding.name, finding.verdict.said));
+            }
+            let Some(rule) = rule(first.id) else { continue };
+            self.line(&format!("  must:   {}", rule.must));
+            self.line(&format!("  means:  {}", rule.means));
+            self.line(&format!("  remedy: {}", rule.remedy));
+        }
     }
 
     fn line(&mut self, text: &str) {
@@ -121,17 +130,4 @@ impl Progress for Told<'_> {
         let outcome = self.painted(finding.outcome());
         self.line(&format!("{outcome} {} {}{said}", finding.id, finding.name));
     }
-}
-
-/// What was not given, and how many cases need it.
-fn not_run(card: &Scorecard) -> Vec<(&str, usize)> {
-    let mut needs: Vec<(&str, usize)> = Vec::new();
-    for finding in card.that(Outcome::NotRun) {
-        let what = finding.verdict.said.trim_start_matches("needs ");
-        match needs.iter_mut().find(|(known, _)| *known == what) {
-            Some((_, count)) => *count += 1,
-            None => needs.push((what, 1)),
-        }
-    }
-    needs
 }

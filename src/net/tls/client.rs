@@ -23,6 +23,16 @@ pub struct ClientTls {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackendTlsError(String);
 
+/// What else than an option names authorities.
+const IN_A_POLICY: &str = "authorities in a policy's [upstream], ";
+
+impl BackendTlsError {
+    /// The sentence where no policy is at hand.
+    pub fn for_a_command(&self) -> String {
+        self.0.replace(IN_A_POLICY, "")
+    }
+}
+
 impl fmt::Display for BackendTlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

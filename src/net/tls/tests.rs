@@ -462,6 +462,7 @@ async fn tl13_a_backend_is_who_it_must_be_or_nobody() {
             Err(error) => {
                 let text = error.to_string();
                 assert!(!why.is_empty() && text.contains(why), "{what}: {text}");
+                assert!(!error.for_a_command().contains("[upstream]"), "{what}: where no policy is at hand");
             }
         }
     }
