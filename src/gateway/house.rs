@@ -16,10 +16,11 @@ use rustix::process::{Resource, getrlimit};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+use super::queue::Queue;
 use super::sessions::{Resident, Sessions};
 use super::snapshot::Snapshot;
 use super::{End, StartError};
-use crate::config::{AdmissionRules, Config, GatewayConfig, ListenerConfig, ProxyMode};
+use crate::config::{AdmissionRules, Capacity, Config, GatewayConfig, ListenerConfig, ProxyMode};
 use crate::event::{Event, Level, Notice, SharedObserver};
 use crate::limits::{Bounds, Limits};
 use crate::net::http::LINGER_SLOTS;
@@ -33,6 +34,7 @@ pub(super) struct House {
     pub(super) limits: Limits,
     pub(super) observer: SharedObserver,
     pub(super) rules: AdmissionRules,
+    pub(super) queue: Queue,
     pub(super) tls_turns: Semaphore,
     pub(super) lingering: Semaphore,
     pub(super) sessions: Sessions,
@@ -63,6 +65,7 @@ impl House {
         let Config { gateway, policies, keys, .. } = config;
         let snapshot = Snapshot::first(policies, &keys).map_err(StartError::Unusable)?;
         let tls_turns = tls_turns(&gateway);
+        let queue = Queue::new(handshakes(&gateway), gateway.admission.queue);
         Ok(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             reloaded: AtomicBool::new(true),
@@ -73,6 +76,7 @@ impl House {
             ),
             observer,
             rules: gateway.admission,
+            queue,
             tls_turns: Semaphore::new(tls_turns),
             lingering: Semaphore::new(LINGER_SLOTS),
             sessions: Sessions::default(),
@@ -142,8 +146,18 @@ fn chains(config: &ListenerConfig) -> Vec<PathBuf> {
 /// How many TLS handshakes are computed at a time.
 fn tls_turns(gateway: &GatewayConfig) -> usize {
     let written = gateway.capacity.tls_handshakes.and_then(|turns| usize::try_from(turns).ok());
-    let threads = || gateway.threads.or_else(|| available_parallelism().ok().map(NonZeroUsize::get)).unwrap_or(1);
-    written.unwrap_or_else(|| threads() / 2).clamp(1, Semaphore::MAX_PERMITS)
+    written.unwrap_or_else(|| threads(gateway) / 2).clamp(1, Semaphore::MAX_PERMITS)
+}
+
+/// How many handshakes are under way at a time.
+fn handshakes(gateway: &GatewayConfig) -> usize {
+    let written = gateway.capacity.handshakes.and_then(|places| usize::try_from(places).ok());
+    let auto = || threads(gateway).saturating_mul(Capacity::HANDSHAKES_PER_THREAD);
+    written.unwrap_or_else(auto).clamp(1, Semaphore::MAX_PERMITS)
+}
+
+fn threads(gateway: &GatewayConfig) -> usize {
+    gateway.threads.or_else(|| available_parallelism().ok().map(NonZeroUsize::get)).unwrap_or(1)
 }
 
 /// Descriptors that the process may have open; more than a million are not counted on.

@@ -29,6 +29,7 @@ mod drain;
 mod entrance;
 pub mod health;
 mod house;
+mod queue;
 mod random;
 mod readings;
 pub mod reload;
