@@ -44,6 +44,8 @@ pub(super) struct House {
     pub(super) connections: TaskTracker,
     /// Cancelled when the listeners are to stop.
     pub(super) closing: End,
+    /// Cancelled when another process serves what only one can, health and administration; and with `end`.
+    pub(super) relieved: End,
     /// Cancelled when whatever is left is to end at once; sessions are cut by their controls.
     pub(super) end: End,
 }
@@ -65,6 +67,7 @@ impl House {
         let Config { gateway, policies, keys, .. } = config;
         let snapshot = Snapshot::first(policies, &keys).map_err(StartError::Unusable)?;
         let tls_turns = tls_turns(&gateway);
+        let end = End::new();
         let queue = Queue::new(handshakes(&gateway), gateway.admission.queue);
         Ok(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
@@ -83,7 +86,8 @@ impl House {
             doors: TaskTracker::new(),
             connections: TaskTracker::new(),
             closing: End::new(),
-            end: End::new(),
+            relieved: end.child_token(),
+            end,
         })
     }
 
