@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use listenfd::ListenFd;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -16,6 +17,7 @@ use crate::config::diagnostic::{Style, render};
 use crate::config::{self, Config, GatewayConfig};
 use crate::event::{Event, Level, Notice, Observer, SharedObserver};
 use crate::gateway::Gateway;
+use crate::gateway::handover::Inherited;
 use crate::telemetry::clock::system_clock;
 use crate::telemetry::log::Log;
 
@@ -35,6 +37,9 @@ pub struct RunArgs {
     /// The configuration of the gateway, which names the files of the policies
     #[arg(short, long, value_name = "FILE", default_value = "gateway.toml", env = "WSGATE_CONFIG")]
     config: PathBuf,
+    /// Take the listeners over from the gateway that serves the admin socket, and let it drain; without one, just run
+    #[arg(long)]
+    take_over: bool,
 }
 
 /// Serves until a signal ends it; log lines go to standard output.
@@ -51,9 +56,13 @@ pub fn run(args: &RunArgs) -> Exit {
             return Exit::Configuration;
         }
     };
+    let activated = match activated() {
+        Ok(activated) => activated,
+        Err(error) => return could_not_run(error),
+    };
     match start(&config.gateway) {
         Ok((runtime, log, writer)) => {
-            let exit = runtime.block_on(serve(config, Arc::new(log)));
+            let exit = runtime.block_on(serve(config, Arc::new(log), activated, args.take_over));
             runtime.shutdown_timeout(LAST_RECORDS);
             // Lines that a blocked reader does not take are lost with the process.
             let _ = writer.finish(LAST_LINES);
@@ -78,7 +87,7 @@ pub(super) fn runtime(config: &GatewayConfig) -> io::Result<Runtime> {
     builder.thread_name("wsgate-worker").enable_all().build()
 }
 
-async fn serve(config: Config, observer: SharedObserver) -> Exit {
+async fn serve(config: Config, observer: SharedObserver, activated: Inherited, take_over: bool) -> Exit {
     let (Ok(mut terminate), Ok(mut interrupt), Ok(hangup)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()))
     else {
@@ -89,7 +98,11 @@ async fn serve(config: Config, observer: SharedObserver) -> Exit {
     for danger in config.dangers() {
         tell(observer.as_ref(), Level::Warning, "danger", danger);
     }
-    let gateway = match Gateway::start(config, Arc::clone(&observer)).await {
+    let inherited = match inherited(&config, activated, take_over).await {
+        Ok(inherited) => inherited,
+        Err(error) => return could_not_run(error),
+    };
+    let gateway = match Gateway::start_with(config, Arc::clone(&observer), inherited).await {
         Ok(gateway) => gateway,
         Err(error) => return could_not_run(error),
     };
@@ -106,6 +119,28 @@ async fn serve(config: Config, observer: SharedObserver) -> Exit {
         _ = interrupt.recv() => {}
     }
     Exit::Well
+}
+
+/// The sockets that the service manager listens on for this process: LISTEN_FDS of sd_listen_fds(3).
+fn activated() -> io::Result<Inherited> {
+    let mut passed = ListenFd::from_env();
+    let sockets = (0..passed.len()).filter_map(|index| passed.take_tcp_listener(index).transpose());
+    Inherited::activated(sockets.collect::<io::Result<_>>()?)
+}
+
+/// What is listened on already.
+async fn inherited(config: &Config, activated: Inherited, take_over: bool) -> Result<Inherited, String> {
+    // Who holds the sockets for this process gives them to the next one, too.
+    if !take_over || !activated.is_empty() {
+        return Ok(activated);
+    }
+    let Some(socket) = &config.gateway.admin else {
+        return Err(
+            "--take-over asks the other gateway over its admin socket: write admin = { socket = \"...\" }".into()
+        );
+    };
+    let taken = Inherited::take_over(socket).await;
+    taken.map(Option::unwrap_or_default).map_err(|error| format!("cannot take over at {}: {error}", socket.display()))
 }
 
 /// SIGHUP reloads. What came of it is in the log; signals that come meanwhile are one.

@@ -224,11 +224,17 @@ pub struct Capacity {
     /// TLS handshakes computed at a time, the others in turn behind them; `None`: half as many as worker threads, so
     /// that a flood of handshakes leaves the sessions their share.
     pub tls_handshakes: Option<u32>,
+    /// Handshakes under way at a time, the others in order behind them; `None`:
+    /// [so many](Capacity::HANDSHAKES_PER_THREAD) for each worker thread.
+    pub handshakes: Option<u32>,
     /// Sessions admitted.
     pub admissions: Rate,
 }
 
 impl Capacity {
+    /// A handshake takes three round trips: as many as a thread can compute within 300 ms, and some more.
+    pub const HANDSHAKES_PER_THREAD: usize = 256;
+
     /// How many connections may be pending where this many files may be open: what is written, or a quarter, so that
     /// strangers who say nothing cannot take the descriptors of sessions.
     pub fn pending_bound(&self, file_limit: u64) -> u32 {
@@ -283,6 +289,8 @@ pub struct AdmissionRules {
     pub head: Duration,
     /// Deadline of the PROXY protocol header.
     pub proxy_header: Duration,
+    /// How long a connection may wait for its handshake to begin.
+    pub queue: Duration,
     /// From accept to 101.
     pub total: Duration,
     /// Bounds of the head.

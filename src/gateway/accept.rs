@@ -14,7 +14,8 @@ pub(super) async fn accept(house: Arc<House>, door: Arc<Door>, listener: Listene
     while let Some((socket, peer)) = acceptor.next().await {
         receive(&house, &door, socket, peer);
     }
-    while let Some((socket, peer)) = acceptor.next_left() {
+    // Where another process listens on the same socket, that one takes them.
+    while let Some((socket, peer)) = (!house.relieved.is_cancelled()).then(|| acceptor.next_left()).flatten() {
         receive(&house, &door, socket, peer);
     }
 }

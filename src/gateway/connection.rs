@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::entrance::{self, Entered};
 use super::house::{Door, House};
+use super::queue::Turn;
 use super::sessions::{Registration, Resident};
 use super::snapshot::Snapshot;
 use super::visit::{Stay, Visit};
@@ -75,17 +76,22 @@ async fn open(
     address: Option<AddressPermit>,
 ) -> Option<Opened> {
     let deadline = visit.deadline(house.rules.total);
-    let Entered { mut client, mut address } = entrance::enter(house, door, socket, address, &mut visit).await?;
-    let admitted = timeout_at(deadline, admit(house, door, &mut client, &mut address, &mut visit)).await;
-    let Admitted { admission, upheld, upstream, session: session_permit, subject, registration } =
-        match admitted.unwrap_or_else(|_| Err(Reason::AdmissionTimeout.into())) {
-            Ok(admitted) => admitted,
-            Err(refusal) => {
-                visit.refused(&refusal);
-                answer::refuse(house, client, &refusal, visit.id()).await;
-                return None;
-            }
-        };
+    let Entered { tcp, tls_time, mut address, turn } =
+        entrance::enter(house, door, socket, address, &mut visit).await?;
+    let way_in = async {
+        let mut client = entrance::secured(house, door, tcp, tls_time, &mut visit).await?;
+        let admitted = timeout_at(deadline, admit(house, door, &mut client, &mut address, &mut visit, &turn)).await;
+        Some((client, admitted.unwrap_or_else(|_| Err(Reason::AdmissionTimeout.into()))))
+    };
+    let (mut client, admitted) = turn.lasts(way_in).await?;
+    let Admitted { admission, upheld, upstream, session: session_permit, subject, registration } = match admitted {
+        Ok(admitted) => admitted,
+        Err(refusal) => {
+            visit.refused(&refusal);
+            answer::refuse(house, client, &refusal, visit.id()).await;
+            return None;
+        }
+    };
 
     let (head, subprotocol) = answer::switching_protocols(&admission, &upstream.accepted);
     let rules = Arc::clone(&upheld.policy.session);
@@ -112,6 +118,7 @@ async fn admit(
     client: &mut ClientStream,
     address: &mut Option<AddressPermit>,
     visit: &mut Visit,
+    turn: &Turn<'_>,
 ) -> Result<Admitted, Refusal> {
     let read = http::read_head(client, &house.rules.limits, Instant::now() + house.rules.head).await?;
     if door.proxy == ProxyMode::XForwardedFor {
@@ -131,7 +138,7 @@ async fn admit(
     visit.falls_under(&policy.name);
     let policy = Arc::clone(policy);
 
-    let (session, admission) = prove(house, screened, &snapshot, visit)?;
+    let (session, admission) = prove(house, screened, &snapshot, visit, turn)?;
     visit.proved_to_be(&admission.principal);
     let subject = house.limits.reserve_subject(&policy.name, &policy.quotas, visit.subject())?;
 
@@ -177,19 +184,22 @@ fn prove(
     screened: Screened,
     snapshot: &Snapshot,
     visit: &Visit,
+    turn: &Turn<'_>,
 ) -> Result<(SessionPermit, Admission), Refusal> {
     let client = visit.charged();
     let attempt = client.map(|client| house.limits.check_failures(client)).transpose()?;
     let Policy { name, quotas, .. } = screened.policy.as_ref();
     let session = house.limits.reserve_session(client, name, quotas);
     let proof = session.and_then(|session| {
+        let token = turn.take_token().map_or_else(|| house.limits.take_pace(), Ok);
+        let token = token.map_err(|wait| Refusal::new(Reason::AdmissionPace).retry_after(wait))?;
         let now = clock::unix_now();
-        let admission = authorize(screened, &snapshot.keys, now).and_then(|admission| {
-            let (session, holder) = (visit.id(), admission.principal.holder());
-            let facts = Facts { session, client: visit.client(), policy: &admission.policy.name, holder };
-            house.ledger.judge(&facts, now).map(|()| admission)
-        });
-        Ok((session, admission.inspect_err(|_| house.limits.return_pace())?))
+        let admission = authorize(screened, &snapshot.keys, now)?;
+        let (client, holder) = (visit.client(), admission.principal.holder());
+        let facts = Facts { session: visit.id(), client, policy: &admission.policy.name, holder };
+        house.ledger.judge(&facts, now)?;
+        token.spend();
+        Ok((session, admission))
     });
     let failed = matches!(&proof, Err(refusal) if refusal.reason.is_failed_proof());
     if let (false, Some(attempt)) = (failed, attempt) {

@@ -1,15 +1,17 @@
-//! From a socket to a client whose address is charged and whose TLS stands; and the watch over a client that has to
-//! wait for its 101.
+//! From a socket to a client whose address is charged, whose turn has come and whose TLS stands; and the watch over a
+//! client that has to wait for its 101.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::house::{Door, House};
+use super::queue::Turn;
 use super::visit::Visit;
 use super::{answer, clock};
 use crate::config::ProxyMode;
@@ -23,11 +25,14 @@ use crate::policy::screen::Transport;
 use crate::policy::{Reason, Refusal};
 use crate::ws::head::Headers;
 
-/// A client that may send its request head.
-pub(super) struct Entered {
-    pub(super) client: ClientStream,
+/// A client whose turn has come.
+pub(super) struct Entered<'a> {
+    pub(super) tcp: TcpStream,
+    /// What is left of the time for TLS: silence before it counts, and the queue does not.
+    pub(super) tls_time: Duration,
     /// The address's places; `None` for a trusted proxy itself.
     pub(super) address: Option<AddressPermit>,
+    pub(super) turn: Turn<'a>,
 }
 
 /// Charges the address of a client that no proxy speaks for, and turns away who may not speak for others: all that can be
@@ -45,26 +50,70 @@ pub(super) fn charge_unread(house: &House, door: &Door, visit: &mut Visit) -> Re
     }
 }
 
-/// Learns whose address is charged where a proxy tells it, charges it, and completes TLS. A client that is turned away
-/// here has got its answer when this returns `None`; the visit knows the refusal.
-pub(super) async fn enter(
-    house: &House,
+/// Learns whose address is charged where a proxy tells it, charges it, and waits for the client's turn. A client that is
+/// turned away here has got its answer when this returns `None`; the visit knows the refusal.
+pub(super) async fn enter<'a>(
+    house: &'a House,
     door: &Door,
     socket: Incoming,
     address: Option<AddressPermit>,
     visit: &mut Visit,
-) -> Option<Entered> {
+) -> Option<Entered<'a>> {
     let mut tcp = socket.watch().inspect_err(|_| visit.refused(&Reason::Internal.into())).ok()?;
     let address = match door.proxy {
         ProxyMode::ProxyProtocol => charge_proxied(house, door, &mut tcp, visit).await,
         ProxyMode::None | ProxyMode::XForwardedFor => Ok(address),
     };
     let address = address.inspect_err(|refusal| visit.refused(refusal)).ok()?;
-    let Some(tls) = &door.tls else {
-        return Some(Entered { client: ClientStream::Plain(tcp), address });
+    let began = Instant::now();
+    // Who says nothing stands in nobody's way.
+    if door.tls.is_some() && timeout(house.rules.tls, tcp.readable()).await.is_err() {
+        visit.refused(&Reason::TlsTimeout.into());
+        return None;
+    }
+    let tls_time = house.rules.tls.saturating_sub(began.elapsed());
+    match house.queue.wait(&house.limits).await {
+        Ok(turn) => Some(Entered { tcp, tls_time, address, turn }),
+        Err(refusal) => {
+            tell_in_vain(house, door, tcp, &refusal, visit).await;
+            None
+        }
+    }
+}
+
+/// Tells a client that it waited in vain, which takes its TLS and its request, where there is room for that.
+async fn tell_in_vain(house: &House, door: &Door, tcp: TcpStream, refusal: &Refusal, visit: &mut Visit) {
+    let Some(_room) = house.queue.answer() else { return visit.refused(refusal) };
+    let asked = async {
+        let mut client = match &door.tls {
+            Some(tls) => secure(house, tls, tcp, house.rules.tls).await.ok()?,
+            None => ClientStream::Plain(tcp),
+        };
+        let read = http::read_head(&mut client, &house.rules.limits, Instant::now() + house.rules.head).await;
+        Some((client, read))
     };
-    match secure(house, tls, tcp).await {
-        Ok(client) => Some(Entered { client, address }),
+    // Whoever is slow keeps others from their answer.
+    let asked = timeout(house.rules.queue, asked).await.ok().flatten();
+    if let Some((_, Ok(read))) = &asked {
+        visit.asks_for(&read.head);
+    }
+    visit.refused(refusal);
+    if let Some((client, _)) = asked {
+        answer::refuse(house, client, refusal, visit.id()).await;
+    }
+}
+
+/// Completes TLS. A client that is turned away here has got its answer when this returns `None`.
+pub(super) async fn secured(
+    house: &House,
+    door: &Door,
+    tcp: TcpStream,
+    tls_time: Duration,
+    visit: &mut Visit,
+) -> Option<ClientStream> {
+    let Some(tls) = &door.tls else { return Some(ClientStream::Plain(tcp)) };
+    match secure(house, tls, tcp, tls_time).await {
+        Ok(client) => Some(client),
         Err(TurnedAway { refusal, plain }) => {
             visit.refused(&refusal);
             if let Some(tcp) = plain {
@@ -119,8 +168,8 @@ struct TurnedAway {
     plain: Option<TcpStream>,
 }
 
-async fn secure(house: &House, tls: &ServerTls, tcp: TcpStream) -> Result<ClientStream, TurnedAway> {
-    let deadline = Instant::now() + house.rules.tls;
+async fn secure(house: &House, tls: &ServerTls, tcp: TcpStream, time: Duration) -> Result<ClientStream, TurnedAway> {
+    let deadline = Instant::now() + time;
     let unheard = |refusal: Refusal| TurnedAway { refusal, plain: None };
     match timeout_at(deadline, tls.accept(tcp, &house.tls_turns)).await {
         Ok(Ok(client)) => Ok(client),

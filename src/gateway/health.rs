@@ -96,7 +96,7 @@ impl Readiness {
 }
 
 /// Serves until `shutdown`; connections that are open then are cut.
-pub async fn serve(listener: TcpListener, state: Arc<HealthState>, shutdown: CancellationToken) {
+pub async fn serve(listener: Arc<TcpListener>, state: Arc<HealthState>, shutdown: CancellationToken) {
     let mut connections = JoinSet::new();
     let mut by_age = VecDeque::new();
     loop {
@@ -227,7 +227,7 @@ mod tests {
             stop.cancel();
             answer
         };
-        tokio::join!(serve(listener, Arc::clone(state), stop.clone()), asks).1
+        tokio::join!(serve(listener.into(), Arc::clone(state), stop.clone()), asks).1
     }
 
     fn get(path: &str) -> String {
@@ -306,6 +306,6 @@ mod tests {
             assert!(answer.ends_with("ok\n"), "{answer}");
             assert!(began.elapsed() < HEAD_DEADLINE, "{:?}", began.elapsed());
         };
-        tokio::join!(serve(listener, state(), stop.clone()), asks);
+        tokio::join!(serve(listener.into(), state(), stop.clone()), asks);
     }
 }

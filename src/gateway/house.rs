@@ -17,10 +17,11 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use super::ledger::Ledger;
+use super::queue::Queue;
 use super::sessions::{Resident, Sessions};
 use super::snapshot::Snapshot;
 use super::{End, StartError};
-use crate::config::{AdmissionRules, Config, GatewayConfig, ListenerConfig, ProxyMode};
+use crate::config::{AdmissionRules, Capacity, Config, GatewayConfig, ListenerConfig, ProxyMode};
 use crate::event::{Event, Level, Notice, SharedObserver};
 use crate::limits::{Bounds, Limits};
 use crate::net::http::LINGER_SLOTS;
@@ -34,6 +35,7 @@ pub(super) struct House {
     pub(super) limits: Limits,
     pub(super) observer: SharedObserver,
     pub(super) rules: AdmissionRules,
+    pub(super) queue: Queue,
     pub(super) tls_turns: Semaphore,
     pub(super) lingering: Semaphore,
     pub(super) sessions: Sessions,
@@ -45,6 +47,8 @@ pub(super) struct House {
     pub(super) connections: TaskTracker,
     /// Cancelled when the listeners are to stop.
     pub(super) closing: End,
+    /// Cancelled when another process serves what only one can, health and administration; and with `end`.
+    pub(super) relieved: End,
     /// Cancelled when whatever is left is to end at once; sessions are cut by their controls.
     pub(super) end: End,
 }
@@ -66,6 +70,8 @@ impl House {
         let Config { gateway, policies, keys, .. } = config;
         let snapshot = Snapshot::first(policies, &keys).map_err(StartError::Unusable)?;
         let tls_turns = tls_turns(&gateway);
+        let end = End::new();
+        let queue = Queue::new(handshakes(&gateway), gateway.admission.queue);
         Ok(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             reloaded: AtomicBool::new(true),
@@ -76,6 +82,7 @@ impl House {
             ),
             observer,
             rules: gateway.admission,
+            queue,
             tls_turns: Semaphore::new(tls_turns),
             lingering: Semaphore::new(LINGER_SLOTS),
             sessions: Sessions::default(),
@@ -83,7 +90,8 @@ impl House {
             ledger,
             connections: TaskTracker::new(),
             closing: End::new(),
-            end: End::new(),
+            relieved: end.child_token(),
+            end,
         })
     }
 
@@ -146,8 +154,18 @@ fn chains(config: &ListenerConfig) -> Vec<PathBuf> {
 /// How many TLS handshakes are computed at a time.
 fn tls_turns(gateway: &GatewayConfig) -> usize {
     let written = gateway.capacity.tls_handshakes.and_then(|turns| usize::try_from(turns).ok());
-    let threads = || gateway.threads.or_else(|| available_parallelism().ok().map(NonZeroUsize::get)).unwrap_or(1);
-    written.unwrap_or_else(|| threads() / 2).clamp(1, Semaphore::MAX_PERMITS)
+    written.unwrap_or_else(|| threads(gateway) / 2).clamp(1, Semaphore::MAX_PERMITS)
+}
+
+/// How many handshakes are under way at a time.
+fn handshakes(gateway: &GatewayConfig) -> usize {
+    let written = gateway.capacity.handshakes.and_then(|places| usize::try_from(places).ok());
+    let auto = || threads(gateway).saturating_mul(Capacity::HANDSHAKES_PER_THREAD);
+    written.unwrap_or_else(auto).clamp(1, Semaphore::MAX_PERMITS)
+}
+
+fn threads(gateway: &GatewayConfig) -> usize {
+    gateway.threads.or_else(|| available_parallelism().ok().map(NonZeroUsize::get)).unwrap_or(1)
 }
 
 /// Descriptors that the process may have open; more than a million are not counted on.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -27,9 +27,11 @@ mod clock;
 mod connection;
 mod drain;
 mod entrance;
+pub mod handover;
 pub mod health;
 mod house;
 mod ledger;
+mod queue;
 mod random;
 mod readings;
 pub mod reload;
@@ -39,6 +41,7 @@ mod visit;
 mod watch;
 
 use admin::Admin;
+use handover::{Inherited, Offer};
 use health::{HealthState, Readiness};
 use house::{Door, House};
 use ledger::Ledger;
@@ -100,13 +103,33 @@ impl Gateway {
     ///
     /// An address that cannot be listened on, or material that cannot be used; nothing is left running.
     pub async fn start(config: Config, observer: SharedObserver) -> Result<Self, StartError> {
-        let listeners = bind_all(&config.gateway.listeners)?;
+        Self::start_with(config, observer, Inherited::default()).await
+    }
+
+    /// The same with sockets that were listened on before; who listened on them is told when this gateway does.
+    ///
+    /// # Errors
+    /// As [`Gateway::start`]; a socket that fits nothing in the configuration; one that is not given after all.
+    pub async fn start_with(
+        config: Config,
+        observer: SharedObserver,
+        mut inherited: Inherited,
+    ) -> Result<Self, StartError> {
+        let unusable = |error: io::Error| StartError::Unusable(error.to_string());
+        let listeners = bind_all(&config.gateway.listeners, &mut inherited)?;
         let addresses = listeners.iter().map(|(address, ..)| *address).collect();
-        let health = config.gateway.health.map(bind).transpose()?;
+        let configured_health = config.gateway.health;
+        let health = configured_health.map(|address| bind(address, inherited.take_health(address))).transpose()?;
         let health_address = health.as_ref().map(|(address, _)| *address);
+        let health = health.map(|(_, listener)| Arc::new(listener));
         let (drain, drain_lead) = (config.gateway.drain, config.gateway.drain_lead);
-        let admin = config.gateway.admin.as_deref().map(AdminSocket::bind).transpose();
-        let admin = admin.map_err(|error| StartError::Unusable(error.to_string()))?;
+        let admin = config.gateway.admin.as_deref();
+        let admin = admin.map(|path| inherited.take_admin(path).unwrap_or_else(|| AdminSocket::bind(path)));
+        let admin = admin.transpose().map_err(unusable)?;
+        if let Some(address) = inherited.left() {
+            let text = format!("the service manager listens on {address}, and no [[listener]] has this address");
+            return Err(StartError::Unusable(text));
+        }
         let kept = Kept::of(&config);
         let readings = Readings::default();
         let metrics = Arc::new(Metrics::new(readings.source(), system_clock()));
@@ -126,10 +149,17 @@ impl Gateway {
             drain_lead,
             drain_asked: End::new(),
         };
-        if let Some(socket) = admin {
-            gateway.open_admin(socket);
+        let offer = Offer {
+            listeners: listeners.iter().map(|(_, listener, door)| (door.address, listener.shared())).collect(),
+            health: configured_health.zip(health.as_ref().map(Arc::downgrade)),
+        };
+        let admin = admin.map(|socket| gateway.open_admin(socket, offer));
+        gateway.open(listeners, health, kept, asked);
+        if inherited.accepting().await.map_err(unusable)? {
+            admin.iter().for_each(|admin| admin.socket.keep());
+            let text = "the listeners were taken over; until the other process ends, each counts its caps apart";
+            gateway.house.notice(Level::Info, "taken_over", text.into());
         }
-        gateway.open(listeners, health.map(|(_, listener)| listener), kept, asked);
         Ok(gateway)
     }
 
@@ -179,14 +209,16 @@ impl Gateway {
 
     async fn become_empty(&self) {
         self.health.set(Readiness::Draining);
-        let window = drain::window(self.drain, self.drain_lead, self.house.close_time());
-        let (sessions, lead, end) = (self.house.sessions.len(), self.drain_lead, self.drain);
+        // The next process accepts already: nobody has to look elsewhere.
+        let lead = if self.house.relieved.is_cancelled() { Duration::ZERO } else { self.drain_lead };
+        let window = drain::window(self.drain, lead, self.house.close_time());
+        let (sessions, end) = (self.house.sessions.len(), self.drain);
         let text = format!(
             "draining {sessions} sessions: listeners stop in {lead:?}, then sessions close over {window:?}, the end is in {end:?}"
         );
         self.house.notice(Level::Info, "draining", text);
         // Whoever sends clients here learns by then that it is not ready.
-        tokio::time::sleep(self.drain_lead).await;
+        tokio::time::sleep(lead).await;
         self.house.closing.cancel();
         self.house.doors.close();
         self.house.doors.wait().await;
@@ -202,16 +234,23 @@ impl Gateway {
         self.drain_asked.cancelled().await;
     }
 
-    fn open_admin(&self, socket: AdminSocket) {
-        let admin =
-            Admin { house: Arc::clone(&self.house), reloads: self.reloads.clone(), drain: self.drain_asked.clone() };
-        self.services.spawn(admin::serve(socket, Arc::new(admin)));
+    fn open_admin(&self, socket: AdminSocket, offer: Offer) -> Arc<Admin> {
+        let admin = Arc::new(Admin {
+            house: Arc::clone(&self.house),
+            reloads: self.reloads.clone(),
+            drain: self.drain_asked.clone(),
+            offer,
+            socket,
+            takers: Semaphore::new(1),
+        });
+        self.services.spawn(admin::serve(Arc::clone(&admin)));
+        admin
     }
 
     fn open(
         &self,
         listeners: Vec<Bound>,
-        health: Option<TcpListener>,
+        health: Option<Arc<TcpListener>>,
         kept: Kept,
         asked: mpsc::Receiver<reload::Asked>,
     ) {
@@ -223,7 +262,7 @@ impl Gateway {
         }
         self.services.spawn(Keeper::new(Arc::clone(&self.house), doors, kept).run(asked));
         if let Some(listener) = health {
-            self.services.spawn(health::serve(listener, Arc::clone(&self.health), self.house.end.clone()));
+            self.services.spawn(health::serve(listener, Arc::clone(&self.health), self.house.relieved.clone()));
         }
         self.health.set(Readiness::Ready);
     }
@@ -245,10 +284,10 @@ fn doors(listeners: &[Bound]) -> Vec<Arc<Door>> {
     listeners.iter().map(|(.., door)| Arc::clone(door)).collect()
 }
 
-fn bind_all(configs: &[ListenerConfig]) -> Result<Vec<Bound>, StartError> {
+fn bind_all(configs: &[ListenerConfig], inherited: &mut Inherited) -> Result<Vec<Bound>, StartError> {
     let mut bound = Vec::new();
     for config in configs {
-        let (address, listener) = bind(config.address)?;
+        let (address, listener) = bind(config.address, inherited.take_listener(config.address))?;
         let listener = Listener::new(listener).map_err(|source| StartError::Bind { address, source })?;
         let tls = config.tls.as_ref().map(ServerTls::new).transpose();
         let tls = tls.map_err(|error| StartError::Unusable(format!("TLS of {address}: {error}")))?;
@@ -257,9 +296,13 @@ fn bind_all(configs: &[ListenerConfig]) -> Result<Vec<Bound>, StartError> {
     Ok(bound)
 }
 
-fn bind(address: SocketAddr) -> Result<(SocketAddr, TcpListener), StartError> {
+/// Listens on an address, or goes on with a socket that does.
+fn bind(
+    address: SocketAddr,
+    inherited: Option<io::Result<TcpListener>>,
+) -> Result<(SocketAddr, TcpListener), StartError> {
     let failed = |source| StartError::Bind { address, source };
-    let listener = listener::bind(address).map_err(failed)?;
+    let listener = inherited.unwrap_or_else(|| listener::bind(address)).map_err(failed)?;
     Ok((listener.local_addr().map_err(failed)?, listener))
 }
 

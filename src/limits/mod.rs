@@ -19,6 +19,7 @@ use crate::policy::{PolicyName, Reason, Refusal};
 use crate::units::Rate;
 
 mod address;
+mod pace;
 mod permits;
 mod slots;
 mod store;
@@ -27,6 +28,7 @@ mod sync;
 mod tests;
 
 pub use address::{Attempt, IN_24, IN_48, IN_56};
+pub use pace::PaceToken;
 pub use permits::{AddressPermit, ConnectionPermit, Payer, ServerPermit, SessionPermit, SubjectPermit};
 pub use store::Fill;
 
@@ -164,12 +166,11 @@ impl<C: Clock> Limits<C> {
     }
 
     /// Takes a session's places before its signature is checked: of the address on this policy, of the address over
-    /// all policies, of the whole gateway; then one token of the admission pace. `None` is a trusted proxy that speaks
-    /// for itself: the whole gateway's capacity alone binds it.
+    /// all policies, of the whole gateway. `None` is a trusted proxy that speaks for itself: the whole gateway's capacity
+    /// alone binds it.
     ///
     /// # Errors
-    /// [`Reason::AddressSessions`], [`Reason::AddressSessionsHard`], [`Reason::GatewaySessions`] or
-    /// [`Reason::AdmissionPace`], judged in this order; the pace is charged only when there is room.
+    /// [`Reason::AddressSessions`], [`Reason::AddressSessionsHard`] or [`Reason::GatewaySessions`], judged in this order.
     pub fn reserve_session(
         &self,
         client: Option<ClientAddr>,
@@ -180,17 +181,7 @@ impl<C: Clock> Limits<C> {
         let address = client.map(|client| self.reserve_address(client, policy, quotas)).transpose()?;
         let gateway =
             self.sessions.take(self.key(&()), bounds.sessions).ok_or_else(|| cap_reached(Reason::GatewaySessions))?;
-        match self.admissions.take(self.key(&()), store::quota(bounds.admissions, 1), self.elapsed()) {
-            Take::Taken => Ok(SessionPermit::new(address, gateway)),
-            Take::Empty(wait) => Err(Refusal::new(Reason::AdmissionPace).retry_after(wait)),
-            Take::SetFull => Err(cap_reached(Reason::AdmissionPace)),
-        }
-    }
-
-    /// Gives back the token of the admission pace that a session took whose credential did not hold: what is refused
-    /// paces nobody.
-    pub fn return_pace(&self) {
-        self.admissions.give_back(self.key(&()), store::quota(self.bounds.admissions, 1));
+        Ok(SessionPermit::new(address, gateway))
     }
 
     fn reserve_address(

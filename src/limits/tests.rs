@@ -276,14 +276,16 @@ fn rx01_a_wide_network_has_an_eighth_of_the_pending_connections() {
 
 #[test]
 fn rx22_who_is_refused_paces_nobody() {
-    let here = client("203.0.113.7");
-    let (limits, _) = limits(Bounds { admissions: rate("1/h burst 2"), ..bounds() });
+    let (limits, clock) = limits(Bounds { admissions: rate("1/h burst 2"), ..bounds() });
     for _ in 0..100 {
-        drop(limits.reserve_session(Some(here), &chat(), &quotas()).unwrap());
-        limits.return_pace();
+        drop(limits.take_pace().ok().unwrap());
     }
-    let admitted = (0..3).filter(|_| limits.reserve_session(Some(here), &chat(), &quotas()).is_ok());
+    let admitted = (0..3).filter(|_| limits.take_pace().map(PaceToken::spend).is_ok());
     assert_eq!(admitted.count(), 2, "the twin: what is admitted is paced");
+    let wait = limits.take_pace().err().unwrap();
+    assert!((Duration::from_secs(3500)..=Duration::from_secs(3600)).contains(&wait), "{wait:?}");
+    clock.advance(wait);
+    assert!(limits.take_pace().is_ok(), "time brings one");
 }
 
 #[test]
@@ -298,11 +300,9 @@ fn a_proxy_that_speaks_for_itself_is_bound_by_the_gateway_alone() {
 fn a_session_is_reserved_in_the_order_of_who_can_act() {
     let here = client("203.0.113.7");
     let few = Quotas { connections_per_address: 1, ..quotas() };
-    let slow = Bounds { admissions: rate("1/s burst 1"), ..bounds() };
     let cases = [
         ("policy", bounds(), few, Reason::AddressSessions, 429_u16),
         ("gateway", Bounds { sessions: 1, ..bounds() }, quotas(), Reason::GatewaySessions, 503),
-        ("RX22 pace", slow, quotas(), Reason::AdmissionPace, 503),
     ];
     for (name, bounds, quotas, reason, status) in cases {
         let (limits, clock) = limits(bounds);

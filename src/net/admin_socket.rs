@@ -2,8 +2,10 @@
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{UnixListener, UnixStream};
@@ -18,6 +20,8 @@ pub struct AdminSocket {
     path: PathBuf,
     /// Device and inode: a file of somebody else at the same path is left alone.
     file: (u64, u64),
+    /// Whether the file is to go with it: it stays for another process that serves the same socket.
+    is_ours: AtomicBool,
 }
 
 impl AdminSocket {
@@ -53,7 +57,33 @@ impl AdminSocket {
         socket.set_nonblocking(true)?;
         let metadata = fs::symlink_metadata(path)?;
         let listener = UnixListener::from_std(socket.into())?;
-        Ok(Self { listener, path: path.to_owned(), file: (metadata.dev(), metadata.ino()) })
+        Ok(Self::new(listener, path, &metadata, true))
+    }
+
+    fn new(listener: UnixListener, path: &Path, metadata: &fs::Metadata, is_ours: bool) -> Self {
+        let file = (metadata.dev(), metadata.ino());
+        Self { listener, path: path.to_owned(), file, is_ours: AtomicBool::new(is_ours) }
+    }
+
+    /// Serves the socket at `path` beside the process that serves it already; its file is not this process's until it is
+    /// [kept](Self::keep).
+    ///
+    /// # Errors
+    /// Where the system cannot watch it, or nothing stands there.
+    pub fn adopt(socket: OwnedFd, path: &Path) -> io::Result<Self> {
+        let listener = std::os::unix::net::UnixListener::from(socket);
+        listener.set_nonblocking(true)?;
+        Ok(Self::new(UnixListener::from_std(listener)?, path, &fs::symlink_metadata(path)?, false))
+    }
+
+    /// The file is this process's from here on.
+    pub fn keep(&self) {
+        self.is_ours.store(true, Ordering::Release);
+    }
+
+    /// The file is another process's from here on.
+    pub fn leave(&self) {
+        self.is_ours.store(false, Ordering::Release);
     }
 
     /// The next who calls.
@@ -85,9 +115,16 @@ fn judge_what_stands(path: &Path) -> io::Result<()> {
     }
 }
 
+impl AsFd for AdminSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+}
+
 impl Drop for AdminSocket {
     fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path).is_ok_and(|now| (now.dev(), now.ino()) == self.file);
+        let ours = self.is_ours.load(Ordering::Acquire)
+            && fs::symlink_metadata(&self.path).is_ok_and(|now| (now.dev(), now.ino()) == self.file);
         if ours {
             // Where it cannot be removed, the next start replaces it.
             let _ = fs::remove_file(&self.path);

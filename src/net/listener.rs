@@ -7,7 +7,8 @@
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -56,6 +57,20 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     })
 }
 
+/// Takes connections from a socket that was listened on before: another process or the service manager bound it.
+///
+/// # Errors
+/// Where it is no TCP socket that is listened on.
+pub fn adopt(socket: OwnedFd) -> io::Result<TcpListener> {
+    let socket = Socket::from(socket);
+    if !socket.is_listener()? || socket.r#type()? != Type::STREAM {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "nobody listens on the socket that was handed over"));
+    }
+    socket.set_nonblocking(true)?;
+    tune(&socket)?;
+    TcpListener::from_std(socket.into())
+}
+
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.ip() == Ipv6Addr::UNSPECIFIED {
@@ -70,7 +85,17 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// A listening socket whose connections are not watched before they are wanted.
-pub struct Listener(AsyncFd<std::net::TcpListener>);
+pub struct Listener(Arc<Shared>);
+
+/// The socket of a [`Listener`], which ends with it and can be handed to another process until then.
+#[derive(Debug)]
+pub struct Shared(AsyncFd<std::net::TcpListener>);
+
+impl AsFd for Shared {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.get_ref().as_fd()
+    }
+}
 
 impl Listener {
     /// Takes connections from `listener` from here on.
@@ -79,7 +104,12 @@ impl Listener {
     /// Where the system cannot watch it.
     #[expect(deprecated, reason = "what replaces it is unsafe; a std listener keeps the descriptor that it names")]
     pub fn new(listener: TcpListener) -> io::Result<Self> {
-        Ok(Self(AsyncFd::with_interest(listener.into_std()?, Interest::READABLE)?))
+        Ok(Self(Arc::new(Shared(AsyncFd::with_interest(listener.into_std()?, Interest::READABLE)?))))
+    }
+
+    /// Its socket, for as long as it lives.
+    pub fn shared(&self) -> Weak<Shared> {
+        Arc::downgrade(&self.0)
     }
 }
 
@@ -113,11 +143,11 @@ impl Source for Listener {
     type Stream = Incoming;
 
     async fn accept(&self) -> io::Result<(Incoming, SocketAddr)> {
-        self.0.async_io(Interest::READABLE, take).await
+        self.0.0.async_io(Interest::READABLE, take).await
     }
 
     fn take_waiting(&self) -> io::Result<(Incoming, SocketAddr)> {
-        take(self.0.get_ref())
+        take(self.0.0.get_ref())
     }
 }
 
@@ -223,7 +253,7 @@ fn is_exhaustion(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use socket2::SockRef;
 

@@ -5,6 +5,7 @@
 pub mod abandon;
 pub mod admin_socket;
 pub mod client_address;
+pub mod handover;
 pub mod http;
 pub mod listener;
 pub mod proxy_protocol;

@@ -74,6 +74,9 @@ reasons! {
     ForwardedForMissing = "forwarded_for_missing" => Status(400),
 
     // TLS
+    /// Too many handshakes were under way for too long (`[capacity] handshakes`, `[admission] queue`). Answered where there
+    /// is room to answer, else the connection is closed unheard.
+    HandshakeQueue = "handshake_queue" => Status(503),
     /// The TLS handshake did not finish in time.
     TlsTimeout = "tls_timeout" => Drop,
     /// The TLS handshake failed.

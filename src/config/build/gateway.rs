@@ -124,6 +124,7 @@ fn capacity(raw: &RawCapacity, scope: &mut Scope<'_>) -> Capacity {
         sessions: scope.or("sessions", &raw.sessions, None),
         pending: scope.or("pending", &raw.pending, 2048),
         tls_handshakes: scope.or("tls_handshakes", &raw.tls_handshakes, None),
+        handshakes: scope.or("handshakes", &raw.handshakes, None),
         admissions: scope.or("admissions", &raw.admissions, per_second(500, 2000)),
     }
 }
@@ -181,16 +182,19 @@ fn admission(raw: &RawAdmission, scope: &mut Scope<'_>) -> AdmissionRules {
         target: scope.or("target_size", &raw.target_size, ByteSize::kib(8)).as_usize(),
     };
     bound_head(raw, limits, scope);
+    let total = scope.or("total", &raw.total, seconds(30));
     let rules = AdmissionRules {
         tls: scope.or("tls", &raw.tls, seconds(10)),
         head: scope.or("head", &raw.head, seconds(10)),
         proxy_header: scope.or("proxy_header", &raw.proxy_header, seconds(3)),
-        total: scope.or("total", &raw.total, seconds(30)),
+        queue: scope.or("queue", &raw.queue, seconds(5).min(total)),
+        total,
         limits,
     };
     let parts = [
         ("tls", rules.tls, &raw.tls),
         ("head", rules.head, &raw.head),
+        ("queue", rules.queue, &raw.queue),
         ("proxy_header", rules.proxy_header, &raw.proxy_header),
     ];
     for (name, part, written) in parts {

@@ -113,6 +113,8 @@ pub struct RawCapacity {
     pub pending: Key<Count>,
     /// TLS handshakes computed at a time; "auto" is half as many as worker threads. Default: "auto".
     pub tls_handshakes: Key<CountOrAuto>,
+    /// Handshakes under way at a time; the others wait in order before any byte of TLS is read; "auto" is 256 for each worker thread. Default: "auto".
+    pub handshakes: Key<CountOrAuto>,
     /// Sessions admitted. Default: "500/s burst 2000".
     pub admissions: Key<Pace>,
 }
@@ -159,6 +161,8 @@ pub struct RawAdmission {
     pub head: Key<Time>,
     /// Deadline of the PROXY protocol header. Default: "3s".
     pub proxy_header: Key<Time>,
+    /// How long a connection may wait for its handshake to begin; beyond, it gets a 503 or is dropped. Default: "5s", and no longer than `total`.
+    pub queue: Key<Time>,
     /// From accept to 101. Default: "30s".
     pub total: Key<Time>,
     /// Bytes of the request head. Default: "16KiB".

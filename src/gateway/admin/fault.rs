@@ -67,7 +67,7 @@ impl Fault {
     fn message(&self) -> String {
         match self {
             Self::NotFound => String::from(
-                "there are /api/reload, /api/drain, /api/sessions, /api/sessions/ID, /api/revoke, /api/revocations and \
+                "there are /api/reload, /api/drain, /api/take-over, /api/sessions, /api/sessions/ID, /api/revoke, /api/revocations and \
                  /api/deny",
             ),
             Self::Method(wanted) => format!("only {wanted}"),

@@ -7,12 +7,13 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -20,7 +21,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::process::geteuid;
 use serde_json::{Map, Value, json};
 use tokio::net::UnixStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
@@ -30,6 +31,7 @@ mod revoke;
 use fault::Fault;
 
 use super::End;
+use super::handover::{Offer, PROTOCOL};
 use super::house::House;
 use super::reload::{Asked, Judged, Reloaded};
 use super::sessions::Resident;
@@ -61,6 +63,11 @@ pub(super) struct Admin {
     pub(super) reloads: mpsc::Sender<Asked>,
     /// Cancelled by a call that asks for a drain.
     pub(super) drain: End,
+    /// What another process may take over.
+    pub(super) offer: Offer,
+    pub(super) socket: AdminSocket,
+    /// One process takes over at a time.
+    pub(super) takers: Semaphore,
 }
 
 /// What a path names.
@@ -68,6 +75,7 @@ pub(super) struct Admin {
 enum Place {
     Reload,
     Drain,
+    TakeOver,
     Sessions,
     Session(ConnectionId),
     Revoke,
@@ -80,6 +88,7 @@ enum Place {
 enum Call {
     Reload,
     Drain,
+    TakeOver,
     Sessions,
     End(ConnectionId),
     Revoke(Order),
@@ -89,15 +98,15 @@ enum Call {
 }
 
 /// Serves until the gateway ends, and takes the socket away.
-pub(super) async fn serve(socket: AdminSocket, admin: Arc<Admin>) {
+pub(super) async fn serve(admin: Arc<Admin>) {
     let mut connections = JoinSet::new();
     let mut by_age = VecDeque::new();
-    let end = admin.house.end.clone();
+    let end = admin.house.relieved.clone();
     loop {
         tokio::select! {
-            () = end.cancelled() => return,
+            () = end.cancelled() => return connections.shutdown().await,
             Some(_) = connections.join_next(), if !connections.is_empty() => by_age.retain(|one: &AbortHandle| !one.is_finished()),
-            accepted = socket.accept() => match accepted {
+            accepted = admin.socket.accept() => match accepted {
                 Ok(stream) if may_call(&stream) => {
                     by_age.push_back(connections.spawn(serve_one(stream, Arc::clone(&admin))));
                     let oldest = (by_age.len() > CONNECTIONS).then(|| by_age.pop_front()).flatten();
@@ -116,9 +125,14 @@ fn may_call(stream: &UnixStream) -> bool {
 }
 
 async fn serve_one(stream: UnixStream, admin: Arc<Admin>) {
+    let takes_over = AtomicBool::new(false);
     let service = service_fn(|request: Request<Incoming>| {
-        let admin = Arc::clone(&admin);
-        async move { Ok::<_, Infallible>(answer(request, &admin).await) }
+        let (admin, takes_over) = (Arc::clone(&admin), &takes_over);
+        async move {
+            let answer = answer(request, &admin).await;
+            takes_over.store(answer.status() == StatusCode::SWITCHING_PROTOCOLS, Ordering::Relaxed);
+            Ok::<_, Infallible>(answer)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -128,13 +142,17 @@ async fn serve_one(stream: UnixStream, admin: Arc<Admin>) {
         .max_buf_size(16 * 1024)
         .serve_connection(TokioIo::new(stream), service);
     // Whoever calls too slowly or wrongly is cut; there is nobody to tell.
-    let _ = timeout(DEADLINE, connection).await;
+    let served = timeout(DEADLINE, connection.without_shutdown()).await;
+    if let (true, Ok(Ok(parts))) = (takes_over.load(Ordering::Relaxed), served) {
+        admin.hand_over(&parts.io.into_inner()).await;
+    }
 }
 
 type Answer = Response<Full<Bytes>>;
 
 async fn answer(request: Request<Incoming>, admin: &Admin) -> Answer {
     let done = match judge(request).await {
+        Ok(Call::TakeOver) if !admin.drain.is_cancelled() => return switching(),
         Ok(call) => admin.does(call).await,
         Err(fault) => Err(fault),
     };
@@ -166,6 +184,7 @@ impl Place {
         Ok(match path {
             "/api/reload" => Self::Reload,
             "/api/drain" => Self::Drain,
+            "/api/take-over" => Self::TakeOver,
             "/api/sessions" => Self::Sessions,
             "/api/revoke" => Self::Revoke,
             "/api/revocations" => Self::Revocations,
@@ -176,7 +195,7 @@ impl Place {
 
     fn methods(self) -> &'static str {
         match self {
-            Self::Reload | Self::Drain => "POST",
+            Self::Reload | Self::Drain | Self::TakeOver => "POST",
             Self::Sessions | Self::Revocations => "GET",
             Self::Session(_) => "DELETE",
             Self::Revoke => "POST, DELETE",
@@ -195,6 +214,7 @@ impl Place {
             Self::Deny => Call::Denials,
             Self::Reload => Call::Reload,
             Self::Drain => Call::Drain,
+            Self::TakeOver => Call::TakeOver,
             Self::Sessions => Call::Sessions,
             Self::Session(id) => Call::End(id),
             Self::Revocations => Call::Revocations,
@@ -236,6 +256,8 @@ impl Admin {
                 self.drain.cancel();
                 Ok(json!({ "draining": self.house.sessions.len() }))
             }
+            // Answered by 101 before it comes here, but by a gateway that ends.
+            Call::TakeOver => Err(Fault::Ending),
             Call::Sessions => {
                 let (residents, total) = self.house.sessions.some(MOST_SESSIONS);
                 let sessions: Vec<Value> = residents.iter().map(|resident| told(resident)).collect();
@@ -250,6 +272,26 @@ impl Admin {
             Call::Lift(order) => self.lift(order).await,
             Call::Revocations => Ok(self.revocations(|_| true)),
             Call::Denials => Ok(self.revocations(|target| matches!(target, Target::Denial(_)))),
+        }
+    }
+
+    /// Gives what is listened on to the process at the other end, and begins to drain once that one accepts.
+    async fn hand_over(&self, stream: &UnixStream) {
+        let Ok(_only) = self.takers.try_acquire() else { return };
+        match self.offer.give(&self.socket, stream).await {
+            Ok(()) => {
+                let text =
+                    "another process has taken over the listeners; until this one ends, each counts its caps apart";
+                self.house.notice(Level::Info, "handed_over", text.into());
+                self.drain.cancel();
+                self.house.closing.cancel();
+                // The last, for it ends this task.
+                self.house.relieved.cancel();
+            }
+            Err(error) => {
+                let text = format!("nothing was handed over, and this process goes on: {error}");
+                self.house.notice(Level::Warning, "handover_failed", text);
+            }
         }
     }
 
@@ -292,6 +334,16 @@ fn diagnostic(one: &Diagnostic) -> Value {
         "message": one.message,
         "help": one.help,
     })
+}
+
+/// What follows is no HTTP.
+fn switching() -> Answer {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static(PROTOCOL));
+    response
 }
 
 fn page(status: StatusCode, value: &Value) -> Answer {
