@@ -333,7 +333,7 @@ async fn every_decision_is_of_exactly_one_version() {
                 closed += 1;
                 revoked += usize::from(closure.cause == Cause::Revoked);
             }
-            Event::Notice(_) => {}
+            Event::Answered(_) | Event::Notice(_) => {}
         }
     }
     assert_eq!((opened + refused, closed), (answered, opened), "none is lost, and none told twice");

@@ -22,10 +22,9 @@ pub enum Language {
 }
 
 /// Keys of the language that this version does not do: refused by name.
-const NOT_BUILT: [(&str, &str); 8] = [
+const NOT_BUILT: [(&str, &str); 7] = [
     ("state", "revocations and tickets"),
     ("admin.address", "an admin listener on TCP needs TLS and a token"),
-    ("tell", "refusals told by a close code"),
     ("jwks_url", "keys fetched from an issuer"),
     ("client_certificates", "client certificates"),
     ("http2", "WebSockets over HTTP/2"),

@@ -17,7 +17,8 @@ use tokio_util::task::TaskTracker;
 
 use super::sessions::{Resident, Sessions};
 use super::snapshot::Snapshot;
-use super::{End, StartError};
+use super::till::Till;
+use super::{End, StartError, tell};
 use crate::config::{AdmissionRules, Config, GatewayConfig, ListenerConfig, ProxyMode};
 use crate::event::{Event, Level, Notice, SharedObserver};
 use crate::limits::{Bounds, Limits};
@@ -36,6 +37,9 @@ pub(super) struct House {
     pub(super) tls_turns: Semaphore,
     pub(super) lingering: Semaphore,
     pub(super) sessions: Sessions,
+    pub(super) till: Till,
+    /// Places for those who are told of a refusal by a Close frame.
+    pub(super) telling: Semaphore,
     /// The tasks of handshakes and sessions.
     pub(super) connections: TaskTracker,
     /// Cancelled when the listeners are to stop.
@@ -74,6 +78,8 @@ impl House {
             tls_turns: Semaphore::new(tls_turns),
             lingering: Semaphore::new(LINGER_SLOTS),
             sessions: Sessions::default(),
+            till: Till::default(),
+            telling: Semaphore::new(tell::SLOTS),
             connections: TaskTracker::new(),
             closing: End::new(),
             end: End::new(),

@@ -12,7 +12,7 @@ use super::credential::Presented;
 use super::origin::AmbientCredential;
 use super::screen::{PolicySet, judge_place};
 use super::{Policy, PolicyName, Reason, Refusal};
-use crate::peer::ClientAddr;
+use crate::peer::{ClientAddr, SessionId};
 use crate::session::Extensions;
 use crate::units::UnixSeconds;
 use crate::ws::opening::Accepted;
@@ -34,7 +34,17 @@ pub struct Standing {
     extensions: Extensions,
     credential: Option<Presented>,
     subject: Option<Box<str>>,
+    session: Option<SessionId>,
     judged_at: UnixSeconds,
+}
+
+/// A fresher credential of a session, in the place of the one that it came in by.
+#[derive(Debug)]
+pub struct Renewal {
+    /// The credential.
+    pub credential: Presented,
+    /// When it was judged.
+    pub judged_at: UnixSeconds,
 }
 
 /// What holds for a session that may stay.
@@ -49,9 +59,9 @@ pub struct Upheld {
 impl Standing {
     /// What is kept of a handshake of this client to which a backend has agreed.
     pub fn new(admission: &Admission, client: ClientAddr, accepted: &Accepted) -> Self {
-        let Admission { opening, policy, origin, ambient, principal, carrier, judged_at, .. } = admission;
+        let Admission { opening, policy, origin, ambient, principal, proved_by, session, judged_at, .. } = admission;
         let boxed = |text: Option<&str>| text.map(Box::from);
-        let credential = match (principal, carrier) {
+        let credential = match (principal, proved_by) {
             (Principal::Verified(verified), Some(carrier)) => {
                 Some(Presented { carrier: carrier.clone(), token: verified.token.clone() })
             }
@@ -68,6 +78,7 @@ impl Standing {
             extensions: if accepted.extensions.is_some() { Extensions::Pass } else { Extensions::Strip },
             credential,
             subject: boxed(principal.name().as_deref()),
+            session: *session,
             judged_at: *judged_at,
         }
     }
@@ -92,9 +103,14 @@ impl Standing {
         self.subject.as_deref()
     }
 
-    /// Whether the session may stay under these policies and keys. Times are judged as they were at the handshake: what
+    /// The id by which it may be renewed.
+    pub fn session(&self) -> Option<SessionId> {
+        self.session
+    }
+
+    /// Whether the session may stay under these policies and keys, by the credential that renewed it last. Times are judged as they were at the handshake: what
     /// bounds a token's use does not end its session, and its lease is a deadline of its own.
-    pub fn judge(&self, policies: &PolicySet, keys: &Keys) -> Result<Upheld, Refusal> {
+    pub fn judge(&self, renewal: Option<&Renewal>, policies: &PolicySet, keys: &Keys) -> Result<Upheld, Refusal> {
         let policy = policies.policy_of(&self.host, &self.path)?;
         if policy.name != self.policy {
             return Err(Refusal::new(Reason::PolicyReplaced).with_detail(format!("{} serves it", policy.name)));
@@ -102,8 +118,12 @@ impl Standing {
         judge_place(policy, self.client, self.origin.as_deref(), self.ambient)?;
         self.judge_agreement(policy)?;
         let ways = &policy.auth;
-        let presented = self.credential.as_ref().filter(|one| carriers(ways).contains(&one.carrier));
-        let principal = prove_presented(presented, ways, keys, self.judged_at)?;
+        let (credential, judged_at) = match renewal {
+            Some(Renewal { credential, judged_at }) => (Some(credential), *judged_at),
+            None => (self.credential.as_ref(), self.judged_at),
+        };
+        let presented = credential.filter(|one| carriers(ways).contains(&one.carrier));
+        let principal = prove_presented(presented, ways, keys, judged_at)?;
         self.judge_identity(&principal)?;
         Ok(Upheld { policy: Arc::clone(policy), session_until: principal.lease(&policy.session) })
     }

@@ -115,7 +115,8 @@ fn known(config: &Config, policy: Arc<Policy>, given: Given<'_>) -> Known {
 fn meant<'p>(auth: &'p [Auth], given: Given<'_>) -> Option<&'p Auth> {
     let names = |auth: &&Auth| match given.carrier {
         Some(carrier) => auth.from().contains(carrier),
-        None => !auth.from().is_empty(),
+        // A ticket is bought with the token of another way.
+        None => !auth.from().is_empty() && !matches!(auth, Auth::Ticket(_)),
     };
     let signed = auth.iter().filter(names).find(|auth| given.signing_key && matches!(auth, Auth::Jwt(_)));
     signed.or_else(|| auth.iter().find(names))
