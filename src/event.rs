@@ -18,6 +18,8 @@ pub enum Event {
     Closed(Closure),
     /// A connection was refused, with an answer or without.
     Refused(Refused),
+    /// A call to the gateway itself was answered.
+    Answered(Answered),
     /// Something an operator should know of the gateway itself.
     Notice(Notice),
 }
@@ -87,6 +89,19 @@ pub struct Refused {
     /// The Origin, once read.
     pub origin: Option<String>,
     /// From accept to the refusal.
+    pub age: Duration,
+}
+
+/// A call to the gateway itself was answered with what it asked for.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// Who asked.
+    pub who: Who,
+    /// `ticket`, `renew`, or `preflight`.
+    pub call: &'static str,
+    /// The Origin, where one came.
+    pub origin: Option<String>,
+    /// From accept to the answer.
     pub age: Duration,
 }
 

@@ -36,6 +36,47 @@ impl fmt::Display for ConnectionId {
     }
 }
 
+/// The id by which a client renews its session: a UUID (RFC 9562), of the client's own or told to it with its ticket. The
+/// connection's id is the operator's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SessionId([u8; 16]);
+
+/// A text that is no [`SessionId`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoSessionId;
+
+impl SessionId {
+    /// An id from 16 random bytes, as a UUID of version 4.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        const OURS: u128 = (4 << 76) | (0b10 << 62);
+        const FIXED: u128 = (0xf << 76) | (0b11 << 62);
+        Self(((u128::from_be_bytes(bytes) & !FIXED) | OURS).to_be_bytes())
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = NoSessionId;
+
+    /// Reads 32 hexadecimal digits with hyphens behind the 8th, 12th, 16th and 20th.
+    fn from_str(text: &str) -> Result<Self, NoSessionId> {
+        let is_hyphen = |place: usize| matches!(place, 8 | 13 | 18 | 23);
+        let fits = |(place, byte): (usize, u8)| if is_hyphen(place) { byte == b'-' } else { byte.is_ascii_hexdigit() };
+        if text.len() != 36 || !text.bytes().enumerate().all(fits) {
+            return Err(NoSessionId);
+        }
+        let bits = u128::from_str_radix(&text.replace('-', ""), 16).map_err(|_| NoSessionId)?;
+        Ok(Self(bits.to_be_bytes()))
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bits = u128::from_be_bytes(self.0);
+        let (first, second, third) = (bits >> 96, bits >> 80 & 0xffff, bits >> 64 & 0xffff);
+        write!(f, "{first:08x}-{second:04x}-{third:04x}-{:04x}-{:012x}", bits >> 48 & 0xffff, bits & 0xffff_ffff_ffff)
+    }
+}
+
 /// A client's address, with the IPv6 forms that carry an IPv4 address folded to that address by their bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientAddr(IpAddr);
@@ -163,6 +204,29 @@ mod tests {
             "zz0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a",
         ] {
             assert!(text.parse::<ConnectionId>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_session_id_is_a_uuid() {
+        let text = "f81d4fae-7dec-41d0-a765-00a0c91e6bf6";
+        let read = |text: &str| text.parse::<SessionId>().map(|id| id.to_string());
+        assert_eq!(read(text), Ok(text.into()));
+        assert_eq!(read(&text.to_uppercase()), Ok(text.into()));
+        assert_eq!(SessionId::from_bytes([0; 16]).to_string(), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(SessionId::from_bytes([0xff; 16]).to_string(), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        let wrong = [
+            "",
+            "f81d4fae7dec41d0a76500a0c91e6bf6",
+            "f81d4fae-7dec-41d0-a765-00a0c91e6bf",
+            "f81d4fae-7dec-41d0-a765-00a0c91e6bf66",
+            "{f81d4fae-7dec-41d0-a765-00a0c91e6bf}",
+            "f81d4fae-7dec-41d0-a76500-a0c91e6bf66",
+            "+81d4fae-7dec-41d0-a765-00a0c91e6bf6",
+            "f81d4fa\u{e9}-7dec-41d0-a765-00a0c91e6b6",
+        ];
+        for text in wrong {
+            assert!(read(text).is_err(), "{text}");
         }
     }
 

@@ -112,7 +112,7 @@ const ROWS: &[Row] = &[
     ("OP04", "not built: cluster", Text(GATEWAY_FILE, "health ", "cluster = \"peers\"\nhealth "), "not_built", "gateway.toml:3:1", "`cluster` is not built yet"),
     ("OP04", "not built: acme", Text(GATEWAY_FILE, "health ", "acme = true\nhealth "), "not_built", "gateway.toml:3:1", "`acme` is not built yet"),
     ("OP04", "not built: cluster", Text(GATEWAY_FILE, "health ", "cluster = true\nhealth "), "not_built", "gateway.toml:3:1", "`cluster` is not built yet"),
-    ("OP04", "not built: tell", Text(POLICY_FILE, "[upstream]", "tell = \"close\"\n[upstream]"), "not_built", "policies/chat.toml:5:1", "`route.tell` is not built yet"),
+    ("OP04", "not built: client certificates", Text(POLICY_FILE, "[upstream]", "client_certificates = true\n[upstream]"), "not_built", "policies/chat.toml:5:1", "`route.client_certificates` is not built yet"),
     ("OP07", "no authentication", Text(POLICY_FILE, "by     = \"token\"\ntokens = \"chat.tokens\"\nfrom   = [\"query:token\"]", "by = \"none\""), "danger", "policies/chat.toml:", "danger_no_auth"),
     ("OP07", "no TLS", Text(GATEWAY_FILE, "LISTENER\"\ncertificates = [", "0.0.0.0:1\"\n#"), "danger", "gateway.toml:5:", "danger_plaintext"),
     ("OP07", "a limit of 0", Text(POLICY_FILE, "256", "0"), "wrong_value", "policies/chat.toml:23:27", "from 1 to"),

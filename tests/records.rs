@@ -269,7 +269,7 @@ fn end(event: &Event) -> Option<&'static str> {
     match event {
         Event::Refused(refused) => Some(refused.reason.code()),
         Event::Closed(closure) => Some(closure.cause.code()),
-        Event::Opened(_) | Event::Notice(_) => None,
+        Event::Opened(_) | Event::Answered(_) | Event::Notice(_) => None,
     }
 }
 

@@ -176,7 +176,8 @@ impl Target {
 pub fn meant<'p>(auth: &'p [Auth], carrier: Option<&Carrier>, is_signed: bool) -> Option<&'p Auth> {
     let names = |auth: &&Auth| match carrier {
         Some(carrier) => auth.from().contains(carrier),
-        None => !auth.from().is_empty(),
+        // A ticket is bought with the token of another way.
+        None => !auth.from().is_empty() && !matches!(auth, Auth::Ticket(_)),
     };
     let signed = auth.iter().filter(names).find(|auth| is_signed && matches!(auth, Auth::Jwt(_)));
     signed.or_else(|| auth.iter().find(names))

@@ -22,9 +22,8 @@ pub enum Language {
 }
 
 /// Keys of the language that this version does not do: refused by name.
-const NOT_BUILT: [(&str, &str); 7] = [
+const NOT_BUILT: [(&str, &str); 6] = [
     ("admin.address", "an admin listener on TCP needs TLS and a token"),
-    ("tell", "refusals told by a close code"),
     ("jwks_url", "keys fetched from an issuer"),
     ("client_certificates", "client certificates"),
     ("http2", "WebSockets over HTTP/2"),

@@ -134,7 +134,7 @@ const POLICY_ROWS: &[Row] = &[
     ("server with path", "ws://10.0.0.11:9001", "ws://10.0.0.11:9001/chat", Code::WrongValue, "without path"),
     ("server twice", "ws://10.0.0.12:9001", "ws://10.0.0.11:9001", Code::Duplicate, "one server"),
     ("balance not built", "round_robin", "least_connections", Code::WrongValue, "not built yet"),
-    ("tell not built", "missing = \"cookieless\"", "tell = \"close\"", Code::NotBuilt, "not built yet"),
+    ("tell aloud", "missing = \"cookieless\"", "tell = \"aloud\"", Code::WrongValue, "one of"),
     ("reserved header", "[\"user-agent\"]", "[\"X-Forwarded-For\"]", Code::WrongValue, "writes it itself"),
     ("a header's twin", "[\"user-agent\"]", "[\"x_user_id\"]", Code::WrongValue, "read `_` as `-`"),
     ("reserved client address", "[\"user-agent\"]", "[\"x-client-ip\"]", Code::WrongValue, "writes it itself"),

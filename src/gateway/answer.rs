@@ -16,7 +16,7 @@ use crate::ws::opening::{self, Accepted};
 
 /// Answers a refusal and lingers, so that the answer is not lost to a reset.
 pub(super) async fn refuse(house: &House, mut client: ClientStream, refusal: &Refusal, id: ConnectionId) {
-    let security = if client.is_tls() { TransportSecurity::Tls } else { TransportSecurity::Plain };
+    let security = TransportSecurity::of(client.is_tls());
     let jitter = random::bytes().map_or(0, u32::from_be_bytes);
     http::refuse(&mut client, refusal, id, security, jitter, &house.lingering).await;
 }

@@ -12,8 +12,9 @@ use super::house::{Door, House};
 use super::queue::Turn;
 use super::sessions::{Registration, Resident};
 use super::snapshot::Snapshot;
+use super::tell::{self, Told, Words};
 use super::visit::{Stay, Visit};
-use super::{answer, clock, random};
+use super::{answer, calls, clock, random};
 use crate::config::ProxyMode;
 use crate::limits::{AddressPermit, ConnectionPermit, ServerPermit, SessionPermit, SubjectPermit};
 use crate::net::http;
@@ -21,13 +22,14 @@ use crate::net::listener::Incoming;
 use crate::net::relay::Relay;
 use crate::net::tls::{BackendStream, ClientStream};
 use crate::net::upstream::UpstreamConnection;
-use crate::policy::admission::{Admission, authorize};
+use crate::policy::admission::{Admission, authorize_with_tickets};
 use crate::policy::forward::{self, ForwardFacts};
 use crate::policy::revocation::Facts;
 use crate::policy::screen::{Screened, screen};
 use crate::policy::standing::{Standing, Upheld};
 use crate::policy::{Policy, Reason, Refusal};
 use crate::session::{By, Cause, Ended, Extensions, Session};
+use crate::ws::call;
 use crate::ws::opening::{self, WebSocketKey};
 
 /// A handshake that was admitted, its backend connection, and the places it holds while its session lives.
@@ -39,6 +41,22 @@ struct Admitted {
     session: SessionPermit,
     subject: SubjectPermit,
     registration: Registration,
+}
+
+/// Where a way in leads that is not refused with a status.
+enum Way {
+    In(Box<Admitted>),
+    /// A call to the gateway itself; the visit has been told.
+    Answered(Vec<u8>),
+    /// A refusal that its page is told by a Close frame.
+    Told(Told),
+}
+
+/// What is charged and proved before a backend is dialled.
+struct Proved {
+    session: SessionPermit,
+    subject: SubjectPermit,
+    admission: Admission,
 }
 
 /// A relay whose 101 is written, and who tells of its end.
@@ -80,12 +98,21 @@ async fn open(
         entrance::enter(house, door, socket, address, &mut visit).await?;
     let way_in = async {
         let mut client = entrance::secured(house, door, tcp, tls_time, &mut visit).await?;
-        let admitted = timeout_at(deadline, admit(house, door, &mut client, &mut address, &mut visit, &turn)).await;
-        Some((client, admitted.unwrap_or_else(|_| Err(Reason::AdmissionTimeout.into()))))
+        let way = timeout_at(deadline, admit(house, door, &mut client, &mut address, &mut visit, &turn)).await;
+        Some((client, way.unwrap_or_else(|_| Err(Reason::AdmissionTimeout.into()))))
     };
-    let (mut client, admitted) = turn.lasts(way_in).await?;
-    let Admitted { admission, upheld, upstream, session: session_permit, subject, registration } = match admitted {
-        Ok(admitted) => admitted,
+    let (mut client, way) = turn.lasts(way_in).await?;
+    let Admitted { admission, upheld, upstream, session: session_permit, subject, registration } = match way {
+        Ok(Way::In(admitted)) => *admitted,
+        Ok(Way::Answered(response)) => {
+            http::answer(&mut client, response, &house.lingering).await;
+            return None;
+        }
+        Ok(Way::Told(told)) => {
+            visit.refused(&told.refusal);
+            tell::tell(house, client, told, visit.id()).await;
+            return None;
+        }
         Err(refusal) => {
             visit.refused(&refusal);
             answer::refuse(house, client, &refusal, visit.id()).await;
@@ -119,12 +146,15 @@ async fn admit(
     address: &mut Option<AddressPermit>,
     visit: &mut Visit,
     turn: &Turn<'_>,
-) -> Result<Admitted, Refusal> {
+) -> Result<Way, Refusal> {
     let read = http::read_head(client, &house.rules.limits, Instant::now() + house.rules.head).await?;
     if door.proxy == ProxyMode::XForwardedFor {
         *address = entrance::charge_forwarded(house, door, &read.head.headers, visit)?;
     }
     visit.asks_for(&read.head);
+    if call::is_call(&read.head) {
+        return calls::serve(house, client, read, visit).map(Way::Answered);
+    }
     let opening = opening::judge_request(read.head)?;
     if !read.rest.is_empty() {
         return Err(Reason::EarlyBytes.into());
@@ -138,9 +168,12 @@ async fn admit(
     visit.falls_under(&policy.name);
     let policy = Arc::clone(policy);
 
-    let (session, admission) = prove(house, screened, &snapshot, visit, turn)?;
-    visit.proved_to_be(&admission.principal);
-    let subject = house.limits.reserve_subject(&policy.name, &policy.quotas, visit.subject())?;
+    let words = Words::of(&screened);
+    let proved = match (prove(house, screened, &snapshot, visit, turn), words) {
+        (Err(refusal), Some(words)) => return words.tell(refusal).map(Way::Told),
+        (proved, _) => proved?,
+    };
+    let Proved { session, subject, admission } = proved;
 
     let dialer = snapshot.dialers.get(&policy.name).ok_or(Reason::Internal)?;
     let key = WebSocketKey::generate(random::bytes()?);
@@ -158,10 +191,10 @@ async fn admit(
     })?;
     let standing = Standing::new(&admission, transport.client, &upstream.accepted);
     let resident = Resident::new(visit.id(), standing, &upstream.server, visit.generation());
-    let registration = house.sessions.register(resident);
-    house.ledger.judge(&registration.resident().facts(), clock::unix_now())?;
+    let registration = house.sessions.register(resident)?;
+    registration.resident().judge_by_facts(|facts| house.ledger.judge(facts, clock::unix_now()))?;
     let upheld = uphold(house, &admission, registration.resident(), visit)?;
-    Ok(Admitted { admission, upheld, upstream, session, subject, registration })
+    Ok(Way::In(Box::new(Admitted { admission, upheld, upstream, session, subject, registration })))
 }
 
 /// Judges a handshake again if policies or keys were replaced while it was under way. It is registered by then: who
@@ -177,24 +210,25 @@ fn uphold(house: &House, admission: &Admission, resident: &Resident, visit: &mut
     resident.judge(&snapshot)
 }
 
-/// Charges the address for a session and an attempt before any signature is checked, then judges the credential, and
-/// whether it was revoked. Only a credential that does not hold counts as a failed attempt.
+/// Charges the address for a session and an attempt before any signature is checked, judges the credential and whether it
+/// was revoked, and charges its subject. Only a credential that does not hold counts as a failed attempt.
 fn prove(
     house: &House,
     screened: Screened,
     snapshot: &Snapshot,
-    visit: &Visit,
+    visit: &mut Visit,
     turn: &Turn<'_>,
-) -> Result<(SessionPermit, Admission), Refusal> {
+) -> Result<Proved, Refusal> {
     let client = visit.charged();
     let attempt = client.map(|client| house.limits.check_failures(client)).transpose()?;
-    let Policy { name, quotas, .. } = screened.policy.as_ref();
+    let policy = Arc::clone(&screened.policy);
+    let Policy { name, quotas, .. } = policy.as_ref();
     let session = house.limits.reserve_session(client, name, quotas);
     let proof = session.and_then(|session| {
         let token = turn.take_token().map_or_else(|| house.limits.take_pace(), Ok);
         let token = token.map_err(|wait| Refusal::new(Reason::AdmissionPace).retry_after(wait))?;
         let now = clock::unix_now();
-        let admission = authorize(screened, &snapshot.keys, now)?;
+        let admission = authorize_with_tickets(screened, &snapshot.keys, now, |word| house.till.redeem(word))?;
         let (client, holder) = (visit.client(), admission.principal.holder());
         let facts = Facts { session: visit.id(), client, policy: &admission.policy.name, holder };
         house.ledger.judge(&facts, now)?;
@@ -205,7 +239,13 @@ fn prove(
     if let (false, Some(attempt)) = (failed, attempt) {
         attempt.forgive();
     }
-    proof
+    let (session, admission) = proof?;
+    visit.proved_to_be(&admission.principal);
+    let subject = house.limits.reserve_subject(name, quotas, visit.subject())?;
+    if admission.session.is_some_and(|session| house.sessions.called(session).is_some()) {
+        return Err(Reason::SessionIdTaken.into());
+    }
+    Ok(Proved { session, subject, admission })
 }
 
 #[cfg(test)]

@@ -20,7 +20,8 @@ use super::ledger::Ledger;
 use super::queue::Queue;
 use super::sessions::{Resident, Sessions};
 use super::snapshot::Snapshot;
-use super::{End, StartError};
+use super::till::Till;
+use super::{End, StartError, tell};
 use crate::config::{AdmissionRules, Capacity, Config, GatewayConfig, ListenerConfig, ProxyMode};
 use crate::event::{Event, Level, Notice, SharedObserver};
 use crate::limits::{Bounds, Limits};
@@ -43,6 +44,9 @@ pub(super) struct House {
     pub(super) doors: TaskTracker,
     /// What is revoked.
     pub(super) ledger: Ledger,
+    pub(super) till: Till,
+    /// Places for those who are told of a refusal by a Close frame.
+    pub(super) telling: Semaphore,
     /// The tasks of handshakes and sessions.
     pub(super) connections: TaskTracker,
     /// Cancelled when the listeners are to stop.
@@ -88,6 +92,8 @@ impl House {
             sessions: Sessions::default(),
             doors: TaskTracker::new(),
             ledger,
+            till: Till::default(),
+            telling: Semaphore::new(tell::SLOTS),
             connections: TaskTracker::new(),
             closing: End::new(),
             relieved: end.child_token(),

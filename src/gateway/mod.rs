@@ -23,6 +23,7 @@ use crate::telemetry::metrics::Metrics;
 mod accept;
 mod admin;
 mod answer;
+mod calls;
 mod clock;
 mod connection;
 mod drain;
@@ -37,6 +38,8 @@ mod readings;
 pub mod reload;
 mod sessions;
 mod snapshot;
+mod tell;
+mod till;
 mod visit;
 mod watch;
 

@@ -1,20 +1,23 @@
 //! The live sessions: how a drain reaches each of them, and how each is judged again.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::clock;
 use super::snapshot::Snapshot;
 use crate::net::relay::{Control, Terms};
-use crate::peer::ConnectionId;
+use crate::peer::{ConnectionId, SessionId};
 use crate::policy::revocation::Facts;
-use crate::policy::standing::{Standing, Upheld};
-use crate::policy::{PolicyName, Refusal};
+use crate::policy::standing::{Renewal, Standing, Upheld};
+use crate::policy::{PolicyName, Reason, Refusal};
 use crate::session::Cause;
+use crate::units::UnixSeconds;
 
 /// Every live session by its id; bounded by the gateway's session slots.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +33,8 @@ struct Register {
 #[derive(Debug, Default)]
 struct Live {
     residents: HashMap<ConnectionId, Arc<Resident>>,
+    /// Those that may be renewed, by the id that their clients know.
+    renewable: HashMap<SessionId, ConnectionId>,
     /// Those who registered during a drain and were not taken by [`Sessions::newcomers`]; `None` without a drain.
     newcomers: Option<Vec<Arc<Resident>>>,
     is_over: bool,
@@ -46,6 +51,9 @@ pub(super) struct Resident {
     pub(super) control: Control,
     /// The policy version that judged it last.
     generation: AtomicU64,
+    /// The credential that renewed it last. Whoever judges it holds this until it was told what comes of that, so that of two
+    /// who do the one with the later snapshot has the last word.
+    renewal: Mutex<Option<Box<Renewal>>>,
 }
 
 /// A session's place in the register; dropped with it.
@@ -58,12 +66,13 @@ pub(super) struct Registration {
 impl Resident {
     pub(super) fn new(id: ConnectionId, standing: Standing, server: &str, generation: u64) -> Self {
         let (control, generation) = (Control::new(), AtomicU64::new(generation));
-        Self { id, standing, server: server.into(), since: Instant::now(), control, generation }
+        let (server, since, renewal) = (server.into(), Instant::now(), Mutex::default());
+        Self { id, standing, server, since, control, generation, renewal }
     }
 
-    /// What it is judged by where something was revoked.
-    pub(super) fn facts(&self) -> Facts<'_> {
-        self.standing.facts(self.id)
+    /// Judges it by the facts that count where something was revoked.
+    pub(super) fn judge_by_facts<T>(&self, judge: impl FnOnce(&Facts<'_>) -> T) -> T {
+        judge(&self.standing.facts(self.id, self.renewal().as_deref()))
     }
 
     /// The policy version that judged it last.
@@ -73,13 +82,13 @@ impl Resident {
 
     /// Judges it by another snapshot; what it is held to from here on.
     pub(super) fn judge(&self, snapshot: &Snapshot) -> Result<Upheld, Refusal> {
-        self.generation.fetch_max(snapshot.generation, Ordering::Relaxed);
-        self.standing.judge(&snapshot.policies, &snapshot.keys)
+        self.judge_by(self.renewal().as_deref(), snapshot)
     }
 
     /// Judges it by another snapshot, and tells it what comes of that: other terms, or its end.
     pub(super) fn judge_and_tell(&self, snapshot: &Snapshot) -> Result<(), Refusal> {
-        match self.judge(snapshot) {
+        let renewal = self.renewal();
+        match self.judge_by(renewal.as_deref(), snapshot) {
             Ok(upheld) => {
                 self.control.adopt(terms(&upheld));
                 Ok(())
@@ -89,6 +98,28 @@ impl Resident {
                 Err(refusal)
             }
         }
+    }
+
+    /// Gives it the lease of a fresher credential; when it ends then. A credential by which it may not stay changes nothing,
+    /// and is none of its own.
+    pub(super) fn renew(&self, snapshot: &ArcSwap<Snapshot>, fresh: Renewal) -> Result<UnixSeconds, Refusal> {
+        let mut renewal = self.renewal();
+        let upheld = self.judge_by(Some(&fresh), &snapshot.load_full()).map_err(|_| Reason::UnknownSession)?;
+        *renewal = Some(Box::new(fresh));
+        self.control.adopt(terms(&upheld));
+        let left = upheld.policy.session.max_age.saturating_sub(self.since.elapsed());
+        let oldest = clock::unix_now().saturating_add(left);
+        Ok(upheld.session_until.map_or(oldest, |until| until.min(oldest)))
+    }
+
+    fn judge_by(&self, renewal: Option<&Renewal>, snapshot: &Snapshot) -> Result<Upheld, Refusal> {
+        self.generation.fetch_max(snapshot.generation, Ordering::Relaxed);
+        self.standing.judge(renewal, &snapshot.policies, &snapshot.keys)
+    }
+
+    fn renewal(&self) -> MutexGuard<'_, Option<Box<Renewal>>> {
+        // Each change is one assignment: a panic leaves it whole.
+        self.renewal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -107,9 +138,18 @@ impl Registration {
 
 impl Sessions {
     /// Registers a session before its 101, so that what ends all sessions, or judges them again, cannot miss it.
-    pub(super) fn register(&self, resident: Resident) -> Registration {
+    ///
+    /// # Errors
+    /// `session_id_taken` where another live one has the id that its client chose.
+    pub(super) fn register(&self, resident: Resident) -> Result<Registration, Refusal> {
         let resident = Arc::new(resident);
         let mut live = self.lock();
+        if let Some(session) = resident.standing.session() {
+            match live.renewable.entry(session) {
+                Entry::Occupied(_) => return Err(Reason::SessionIdTaken.into()),
+                Entry::Vacant(place) => drop(place.insert(resident.id)),
+            }
+        }
         if let Some(newcomers) = &mut live.newcomers {
             newcomers.push(Arc::clone(&resident));
             self.0.arrived.notify_one();
@@ -118,7 +158,7 @@ impl Sessions {
             resident.control.cut();
         }
         live.residents.insert(resident.id, Arc::clone(&resident));
-        Registration { resident, sessions: self.clone() }
+        Ok(Registration { resident, sessions: self.clone() })
     }
 
     /// Every session; who registers from here on is found among the [newcomers](Self::newcomers).
@@ -162,6 +202,12 @@ impl Sessions {
         self.lock().residents.get(&id).map(Arc::clone)
     }
 
+    /// The one that its client calls so.
+    pub(super) fn called(&self, session: SessionId) -> Option<Arc<Resident>> {
+        let live = self.lock();
+        live.renewable.get(&session).and_then(|id| live.residents.get(id)).map(Arc::clone)
+    }
+
     /// Those of these policies.
     pub(super) fn of(&self, policies: &HashSet<PolicyName>) -> Vec<Arc<Resident>> {
         let live = self.lock();
@@ -170,13 +216,17 @@ impl Sessions {
     }
 
     fn lock(&self) -> MutexGuard<'_, Live> {
-        // A panic while the lock is held leaves the map whole: each change is one insertion or removal.
+        // A panic while the lock is held leaves each map whole: each change is one insertion or removal.
         self.0.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.sessions.lock().residents.remove(&self.resident.id);
+        let mut live = self.sessions.lock();
+        live.residents.remove(&self.resident.id);
+        if let Some(session) = self.resident.standing.session() {
+            live.renewable.remove(&session);
+        }
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::sessions::Resident;
 use super::{End, random};
-use crate::event::{By, Closure, Event, Level, Notice, Opened, Refused, SharedObserver, Who};
+use crate::event::{Answered, By, Closure, Event, Level, Notice, Opened, Refused, SharedObserver, Who};
 use crate::peer::{ClientAddr, ConnectionId};
 use crate::policy::admission::Principal;
 use crate::policy::{PolicyName, Reason, Refusal};
@@ -121,6 +121,17 @@ impl Visit {
             reason: refusal.reason,
             detail: refusal.detail.clone(),
             path: self.path.take(),
+            origin: self.origin.take(),
+            age: self.accepted_at.elapsed(),
+        }));
+    }
+
+    /// Reports that a call to the gateway itself was answered with what it asked for; the visit is over.
+    pub(super) fn answered(&mut self, call: &'static str) {
+        self.reported = true;
+        self.observer.observe(&Event::Answered(Answered {
+            who: self.who.clone(),
+            call,
             origin: self.origin.take(),
             age: self.accepted_at.elapsed(),
         }));

@@ -214,7 +214,7 @@ fn issuer_files(issuer: &IssuerConfig) -> Vec<PathBuf> {
 fn token_file(auth: &Auth) -> Option<PathBuf> {
     match auth {
         Auth::Token(rules) => Some(rules.tokens.clone()),
-        Auth::Jwt(_) | Auth::Backend | Auth::Open => None,
+        Auth::Jwt(_) | Auth::Ticket(_) | Auth::Backend | Auth::Open => None,
     }
 }
 

@@ -231,6 +231,20 @@ impl<C: Clock> Limits<C> {
         slot.ok_or_else(|| cap_reached(Reason::SubjectSessions))
     }
 
+    /// Charges a proved call to the gateway itself: one token of the subject's rate of calls, which is that of its
+    /// handshakes.
+    ///
+    /// # Errors
+    /// [`Reason::SubjectRate`].
+    pub fn charge_call(&self, policy: &PolicyName, quotas: &Quotas, subject: &str) -> Result<(), Refusal> {
+        let key = self.key(&("call", policy.as_str(), subject));
+        match self.handshakes.take(key, store::quota(quotas.handshakes_per_subject, 1), self.elapsed()) {
+            Take::Taken => Ok(()),
+            Take::Empty(wait) => Err(Refusal::new(Reason::SubjectRate).retry_after(wait)),
+            Take::SetFull => Err(cap_reached(Reason::SubjectRate).with_detail("the table of subjects is full")),
+        }
+    }
+
     /// Takes a place on a server before it is dialled; without a cap the place is only counted.
     ///
     /// # Errors

@@ -125,6 +125,45 @@ pub enum TransportSecurity {
     Plain,
 }
 
+impl TransportSecurity {
+    /// That of a stream.
+    pub fn of(is_tls: bool) -> Self {
+        if is_tls { Self::Tls } else { Self::Plain }
+    }
+
+    fn fields(self) -> &'static str {
+        match self {
+            Self::Tls => "Strict-Transport-Security: max-age=63072000\r\n",
+            Self::Plain => "",
+        }
+    }
+}
+
+/// What a call to the gateway itself is answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Reply<'r> {
+    /// JSON; `None`: there is nothing to say.
+    pub body: Option<&'r str>,
+    /// Fields of the gateway's own, each with its line end.
+    pub fields: &'r str,
+}
+
+/// The bytes of it. No cache keeps it: it may hold a ticket.
+pub fn reply(reply: &Reply<'_>, security: TransportSecurity) -> Vec<u8> {
+    let status = if reply.body.is_some() { "200 OK" } else { "204 No Content" };
+    let mut head = format!("HTTP/1.1 {status}\r\nConnection: close\r\nCache-Control: no-store\r\n");
+    head.push_str(security.fields());
+    head.push_str(reply.fields);
+    let body = reply.body.unwrap_or_default();
+    if reply.body.is_some() {
+        let length = body.len();
+        head.push_str(&format!(
+            "Content-Type: application/json\r\nX-Content-Type-Options: nosniff\r\nContent-Length: {length}\r\n"
+        ));
+    }
+    format!("{head}\r\n{body}").into_bytes()
+}
+
 /// Answers a refusal and closes: writes, ends our side, and reads on for a moment so that the answer is not lost to a
 /// reset (RFC 9112 section 9.6).
 ///
@@ -140,7 +179,16 @@ pub async fn refuse<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Some(response) = refusal_response(refusal, id, security, random) else { return };
+    if let Some(response) = refusal_response(refusal, id, security, random) {
+        answer(stream, response, lingering).await;
+    }
+}
+
+/// Writes an answer and closes as [`refuse`] does.
+pub async fn answer<S>(stream: &mut S, response: Vec<u8>, lingering: &Semaphore)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let written = timeout(WRITE_DEADLINE, write_and_end(stream, &response)).await;
     if !matches!(written, Ok(Ok(()))) {
         return;
@@ -177,19 +225,32 @@ pub fn refusal_response(
     security: TransportSecurity,
     random: u32,
 ) -> Option<Vec<u8>> {
+    refusal_reply(refusal, id, security, random, "")
+}
+
+/// The same with fields of the gateway's own, each with its line end.
+pub fn refusal_reply(
+    refusal: &Refusal,
+    id: ConnectionId,
+    security: TransportSecurity,
+    random: u32,
+    fields: &str,
+) -> Option<Vec<u8>> {
     let Answer::Status(status) = refusal.reason.answer() else { return None };
     let (phrase, word) = status_words(status);
+    // Whoever renews must tell a session that is gone from a path that is wrong.
+    let word = if refusal.reason == Reason::UnknownSession { refusal.reason.code() } else { word };
     let body = format!("{word} {id}\n");
     let mut head = format!(
         "HTTP/1.1 {status} {phrase}\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n\
          Content-Length: {}\r\nCache-Control: no-store\r\n",
         body.len()
     );
-    if security == TransportSecurity::Tls {
-        head.push_str("Strict-Transport-Security: max-age=63072000\r\n");
-    }
+    head.push_str(security.fields());
+    head.push_str(fields);
     match status {
         401 => head.push_str("WWW-Authenticate: Bearer\r\n"),
+        405 if refusal.reason == Reason::CallMethod => head.push_str("Allow: POST, OPTIONS\r\n"),
         405 => head.push_str("Allow: GET\r\n"),
         426 => head.push_str("Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"),
         429 | 503 => head.push_str(&format!("Retry-After: {}\r\n", retry_after_seconds(refusal.retry_after, random))),
@@ -215,6 +276,7 @@ fn status_words(status: u16) -> (&'static str, &'static str) {
         403 => ("Forbidden", "forbidden"),
         404 => ("Not Found", "not_found"),
         405 => ("Method Not Allowed", "method_not_allowed"),
+        409 => ("Conflict", "conflict"),
         408 => ("Request Timeout", "request_timeout"),
         414 => ("URI Too Long", "target_too_long"),
         417 => ("Expectation Failed", "expectation_failed"),

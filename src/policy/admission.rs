@@ -16,7 +16,9 @@ use super::forward::CredentialForwarding;
 use super::origin::{AllowedOrigin, AmbientCredential};
 use super::revocation::{Holder, MAX_WORD};
 use super::screen::Screened;
-use super::{Policy, Reason, Refusal};
+use super::ticket::{self, Place, Sold};
+use super::{Policy, Reason, Refusal, renewal};
+use crate::peer::SessionId;
 use crate::secret::Secret;
 use crate::session::SessionRules;
 use crate::units::UnixSeconds;
@@ -122,8 +124,12 @@ pub struct Admission {
     pub ambient: AmbientCredential,
     /// Proof that the credential was judged.
     pub principal: Principal,
-    /// Where the verified token came.
+    /// Where the verified token came, or the ticket that it bought.
     pub carrier: Option<Carrier>,
+    /// Where the verified token came when it was first judged: of a ticket's session, when it bought the ticket.
+    pub proved_by: Option<Carrier>,
+    /// The id by which its session may be renewed.
+    pub session: Option<SessionId>,
     /// The time at which it was judged.
     pub judged_at: UnixSeconds,
     /// The marker (`bearer`) to answer if the token came as a subprotocol and the backend chooses none.
@@ -145,20 +151,44 @@ impl Admission {
 #[derive(Clone, Copy, Debug)]
 struct Witness;
 
-/// Judges the credential of a screened handshake at the time `now`.
+/// Judges the credential of a screened handshake at the time `now`, where no ticket was sold.
 ///
 /// Where several `[[auth]]` name the place in which it came and none accepts it, the answer is that of the one that came
 /// furthest in judging; of equals, the first.
 pub fn authorize(screened: Screened, keys: &Keys, now: UnixSeconds) -> Result<Admission, Refusal> {
+    authorize_with_tickets(screened, keys, now, |_| None)
+}
+
+/// The same; `redeem` is asked once what a ticket stands for, which is gone then. What bought it is judged like any other
+/// credential: a key or a right that was taken away meanwhile opens nothing.
+pub fn authorize_with_tickets(
+    screened: Screened,
+    keys: &Keys,
+    now: UnixSeconds,
+    redeem: impl FnOnce(&str) -> Option<Sold>,
+) -> Result<Admission, Refusal> {
     let Screened { mut opening, policy, origin, ambient, .. } = screened;
-    let (principal, carrier) = prove(&opening, &policy.auth, keys, now)?;
+    let chosen = renewal::take_session_id(&mut opening)?;
+    let ways = &policy.auth;
+    let presented = credential::find(&opening, &carriers(ways))?;
+    let carrier = presented.as_ref().map(|presented| presented.carrier.clone());
+    let (presented, session) = match presented {
+        Some(ticket) if ticket::is_of_tickets(ways, &ticket.carrier) => {
+            let place = Place::new(&policy.name, &opening.authority.host, &opening.path, &origin);
+            if chosen.is_some() {
+                return Err(Refusal::new(Reason::SessionIdMalformed).with_detail("the ticket names its session"));
+            }
+            let sold = redeem(ticket.token.expose()).filter(|sold| sold.place == place).ok_or(Reason::TicketUnknown)?;
+            (Some(sold.credential), Some(sold.session))
+        }
+        presented => (presented, chosen),
+    };
+    let principal = prove_presented(presented.as_ref(), ways, keys, now)?;
     let subprotocol_marker = match &carrier {
         Some(Carrier::Subprotocol(marker)) => Some(marker.clone()),
         _ => None,
     };
-    if policy.upstream.credential != CredentialForwarding::AsSent {
-        credential::strip(&mut opening, &carriers(&policy.auth));
-    }
+    credential::strip(&mut opening, &stripped(&policy));
     Ok(Admission {
         opening,
         policy,
@@ -166,21 +196,23 @@ pub fn authorize(screened: Screened, keys: &Keys, now: UnixSeconds) -> Result<Ad
         ambient,
         principal,
         carrier,
+        proved_by: presented.map(|presented| presented.carrier),
+        session,
         judged_at: now,
         subprotocol_marker,
         _witness: Witness,
     })
 }
 
-fn prove(
-    opening: &OpeningHandshake,
-    rules: &[Auth],
-    keys: &Keys,
-    now: UnixSeconds,
-) -> Result<(Principal, Option<Carrier>), Refusal> {
-    let presented = credential::find(opening, &carriers(rules))?;
-    let principal = prove_presented(presented.as_ref(), rules, keys, now)?;
-    Ok((principal, presented.map(|presented| presented.carrier)))
+/// The places of which no backend sees what stands there. A ticket is never passed on: it is used.
+fn stripped(policy: &Policy) -> Vec<Carrier> {
+    let all = carriers(&policy.auth);
+    match policy.upstream.credential {
+        CredentialForwarding::AsSent => {
+            all.into_iter().filter(|carrier| ticket::is_of_tickets(&policy.auth, carrier)).collect()
+        }
+        CredentialForwarding::Strip | CredentialForwarding::Authorization => all,
+    }
 }
 
 /// Who presents this credential, which came in a place that the rules name.
@@ -213,7 +245,7 @@ fn without_credential(rules: &[Auth]) -> Result<Principal, Refusal> {
     let lenient = rules.iter().find_map(|rule| match rule {
         Auth::Backend => Some(Principal::Deferred),
         Auth::Open => Some(Principal::Anonymous),
-        Auth::Jwt(_) | Auth::Token(_) => None,
+        Auth::Jwt(_) | Auth::Token(_) | Auth::Ticket(_) => None,
     });
     lenient.ok_or_else(|| Reason::CredentialMissing.into())
 }
@@ -229,7 +261,7 @@ fn judge(
         let judged = match rule {
             Auth::Jwt(rules) => judge_jwt(&presented.token, rules, keys, now),
             Auth::Token(rules) => judge_token(&presented.token, rules, keys, now),
-            Auth::Backend | Auth::Open => continue,
+            Auth::Ticket(_) | Auth::Backend | Auth::Open => continue,
         };
         match judged {
             Ok(verified) => return Ok(verified),

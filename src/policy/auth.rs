@@ -23,6 +23,8 @@ pub enum Auth {
     Jwt(JwtRules),
     /// A query token: a random word whose SHA-256 digest is in a file.
     Token(TokenRules),
+    /// A ticket, bought with a token of one of the other ways.
+    Ticket(TicketRules),
     /// The service behind judges for itself.
     Backend,
     /// Everybody (`danger_no_auth`).
@@ -35,6 +37,7 @@ impl Auth {
         match self {
             Self::Jwt(rules) => &rules.from,
             Self::Token(rules) => &rules.from,
+            Self::Ticket(rules) => &rules.from,
             Self::Backend | Self::Open => &[],
         }
     }
@@ -78,5 +81,12 @@ pub struct TokenRules {
     /// The watched file; also the key of its table in [`keys::Keys`].
     pub tokens: PathBuf,
     /// Where the token may travel.
+    pub from: Vec<Carrier>,
+}
+
+/// `by = "ticket"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TicketRules {
+    /// The query parameters in which a ticket may travel; nothing else travels there.
     pub from: Vec<Carrier>,
 }

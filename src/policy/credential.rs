@@ -12,7 +12,7 @@ use super::auth::claims::MAX_TOKEN;
 use super::{Reason, Refusal};
 use crate::secret::Secret;
 use crate::ws::head::Headers;
-use crate::ws::opening::OpeningHandshake;
+use crate::ws::opening::{OpeningHandshake, percent_decoded};
 
 #[cfg(test)]
 pub(in crate::policy) mod tests;
@@ -105,13 +105,30 @@ pub struct Presented {
 /// `CredentialMalformed`; one longer than 8 KiB is `TokenTooLong`. Of several cookies, the first in the order of
 /// `carriers` counts.
 pub fn find(opening: &OpeningHandshake, carriers: &[Carrier]) -> Result<Option<Presented>, Refusal> {
-    if opening.headers.one("authorization").is_err() {
+    let OpeningHandshake { headers, subprotocols, query, .. } = opening;
+    find_among(&Places { headers, subprotocols, query: query.as_deref() }, carriers)
+}
+
+/// The same of a head that is no handshake: only its fields are looked at.
+pub fn find_in_fields(headers: &Headers, carriers: &[Carrier]) -> Result<Option<Presented>, Refusal> {
+    find_among(&Places { headers, subprotocols: &[], query: None }, carriers)
+}
+
+/// Where a credential may stand.
+struct Places<'h> {
+    headers: &'h Headers,
+    subprotocols: &'h [String],
+    query: Option<&'h str>,
+}
+
+fn find_among(places: &Places<'_>, carriers: &[Carrier]) -> Result<Option<Presented>, Refusal> {
+    if places.headers.one("authorization").is_err() {
         // Whoever judges, here or behind: which of two counts is nobody's to guess.
         return Err(Refusal::new(Reason::CredentialAmbiguous).with_detail("two Authorization fields"));
     }
     let mut found: Option<Presented> = None;
     for carrier in carriers.iter().filter(|carrier| carrier.is_explicit()) {
-        let Some(token) = find_in(opening, carrier)? else { continue };
+        let Some(token) = find_in(places, carrier)? else { continue };
         if let Some(other) = &found {
             let both = format!("{} and {carrier}", other.carrier);
             return Err(Refusal::new(Reason::CredentialAmbiguous).with_detail(both));
@@ -122,7 +139,7 @@ pub fn find(opening: &OpeningHandshake, carriers: &[Carrier]) -> Result<Option<P
         return Ok(found);
     }
     for carrier in carriers.iter().filter(|carrier| !carrier.is_explicit()) {
-        if let Some(token) = find_in(opening, carrier)? {
+        if let Some(token) = find_in(places, carrier)? {
             return Ok(Some(Presented { carrier: carrier.clone(), token }));
         }
     }
@@ -183,12 +200,12 @@ pub(super) fn cookies_of_line(line: &str) -> impl Iterator<Item = Cookie<'_>> {
     })
 }
 
-fn find_in(opening: &OpeningHandshake, carrier: &Carrier) -> Result<Option<Secret<String>>, Refusal> {
+fn find_in(places: &Places<'_>, carrier: &Carrier) -> Result<Option<Secret<String>>, Refusal> {
     let word = match carrier {
-        Carrier::Authorization => authorization(&opening.headers)?,
-        Carrier::Subprotocol(marker) => subprotocol(&opening.subprotocols, marker)?,
-        Carrier::Cookie(name) => cookie(&opening.headers, name)?,
-        Carrier::Query(name) => query(opening.query.as_deref(), name)?,
+        Carrier::Authorization => authorization(places.headers)?,
+        Carrier::Subprotocol(marker) => subprotocol(places.subprotocols, marker)?,
+        Carrier::Cookie(name) => cookie(places.headers, name)?,
+        Carrier::Query(name) => query(places.query, name)?,
     };
     let Some(word) = word else { return Ok(None) };
     if word.expose().len() > MAX_TOKEN {
@@ -259,26 +276,17 @@ fn is_called(piece: &str, name: &str) -> bool {
     percent_decoded(raw).as_deref() == Some(name)
 }
 
-fn query_without(query: &str, name: &str) -> Option<String> {
+/// The decoded values of every parameter called `name`; what cannot be decoded is empty.
+pub(super) fn query_values(query: Option<&str>, name: &str) -> Vec<String> {
+    let pieces = query.unwrap_or_default().split('&').filter(|piece| is_called(piece, name));
+    let values = pieces.map(|piece| piece.split_once('=').map_or("", |(_, value)| value));
+    values.map(|value| percent_decoded(value).unwrap_or_default()).collect()
+}
+
+pub(super) fn query_without(query: &str, name: &str) -> Option<String> {
     let mut pieces = query.split('&').filter(|piece| !is_called(piece, name)).peekable();
     pieces.peek()?;
     Some(pieces.collect::<Vec<_>>().join("&"))
-}
-
-/// One percent-decoding (RFC 3986 section 2.1) to text; `None` where an escape is broken or the bytes are not UTF-8.
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16));
-            let pair = digit()?.checked_mul(16)?.checked_add(digit()?)?;
-            bytes.push(u8::try_from(pair).ok()?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
 }
 
 /// Rewrites the value of every field called `name`, or leaves the field out.

@@ -11,15 +11,18 @@ use crate::session::SessionRules;
 
 pub mod admission;
 pub mod auth;
+pub mod call;
 pub mod credential;
 pub mod forward;
 pub mod origin;
 pub mod quota;
 pub mod refusal;
+pub mod renewal;
 pub mod revocation;
 pub mod route;
 pub mod screen;
 pub mod standing;
+pub mod ticket;
 
 pub use refusal::{Reason, Refusal};
 
@@ -56,6 +59,8 @@ pub struct Policy {
     pub upstream: forward::Upstream,
     /// Which pages may open a socket.
     pub origin: origin::OriginRules,
+    /// How a page of a listed origin is told that its credential is refused.
+    pub tell: screen::Telling,
     /// Ways to prove who one is; any one of them.
     pub auth: Vec<auth::Auth>,
     /// How many, how often, from where.

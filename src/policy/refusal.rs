@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::ws::call::CallError;
 use crate::ws::head::HeadError;
 use crate::ws::opening::{OpeningError, ResponseError};
 
@@ -109,6 +110,10 @@ reasons! {
     UpgradeMissing = "upgrade_missing" => Status(426),
     /// Upgrade was not exactly `websocket`.
     UpgradeInvalid = "upgrade_invalid" => Status(400),
+    /// A call to /.wsgate/ was neither POST nor OPTIONS.
+    CallMethod = "call_method" => Status(405),
+    /// A call to /.wsgate/ did not say `path=PATH`, for a renewal with `session=ID` beside it, in its query.
+    CallMalformed = "call_malformed" => Status(400),
     /// Connection lacked the token `upgrade`, or named a field that may not be removed.
     ConnectionInvalid = "connection_invalid" => Status(400),
     /// Sec-WebSocket-Version was not 13 (RFC 6455 section 4.4).
@@ -129,6 +134,8 @@ reasons! {
     ExtensionsMalformed = "extensions_malformed" => Status(400),
     /// Origin came more than once.
     OriginRepeated = "origin_repeated" => Status(400),
+    /// `wsgate_session` came twice, is no UUID, or came beside a ticket, which names its session.
+    SessionIdMalformed = "session_id_malformed" => Status(400),
     /// A header name holds an underscore and could be taken for another one by the service behind.
     HeaderAmbiguous = "header_ambiguous" => Status(400),
 
@@ -197,10 +204,24 @@ reasons! {
     CredentialRevoked = "credential_revoked" => Status(401),
     /// The address, the policy or the session was revoked.
     AccessRevoked = "access_revoked" => Status(403),
+    /// The ticket was not sold here, was used, is too old, or is for another route, path or Origin.
+    TicketUnknown = "ticket_unknown" => Status(401),
     /// Keys or tokens could not be read when the gateway needed them.
     KeysUnavailable = "keys_unavailable" => Status(503),
     /// The token lacks a claim that the policy requires.
     ClaimRequired = "claim_required" => Status(403),
+
+    // Calls to the gateway itself
+    /// The policy takes no tickets (`[[auth]] by = "ticket"`).
+    TicketsNotSold = "tickets_not_sold" => Status(404),
+    /// The subject or the address has too many tickets that it did not use.
+    TicketsUnused = "tickets_unused" => Status(429),
+    /// The gateway keeps as many unused tickets as it may.
+    TicketsFull = "tickets_full" => Status(503),
+    /// No session of this id, route and subject is here.
+    UnknownSession = "unknown_session" => Status(404),
+    /// Another live session has the id that `wsgate_session` names.
+    SessionIdTaken = "session_id_taken" => Status(409),
 
     // Limits after the signature
     /// The subject opens sessions faster than the policy allows (`[limits] handshakes_per_subject`).
@@ -256,15 +277,16 @@ impl Reason {
     /// Whether a credential was presented that does not hold: what an address's failure budget counts.
     pub fn is_failed_proof(self) -> bool {
         use Reason::{
-            ClaimRequired, CredentialMalformed, CredentialRevoked, TokenAlgorithm, TokenAudience, TokenClaimInvalid,
-            TokenExpired, TokenHeader, TokenIssuer, TokenKeyUnknown, TokenLifeTooLong, TokenMalformed,
-            TokenNotYetValid, TokenSignature, TokenTooLong, TokenUnknown,
+            ClaimRequired, CredentialMalformed, CredentialRevoked, TicketUnknown, TokenAlgorithm, TokenAudience,
+            TokenClaimInvalid, TokenExpired, TokenHeader, TokenIssuer, TokenKeyUnknown, TokenLifeTooLong,
+            TokenMalformed, TokenNotYetValid, TokenSignature, TokenTooLong, TokenUnknown,
         };
         matches!(
             self,
             ClaimRequired
                 | CredentialMalformed
                 | CredentialRevoked
+                | TicketUnknown
                 | TokenAlgorithm
                 | TokenAudience
                 | TokenClaimInvalid
@@ -350,6 +372,24 @@ impl From<OpeningError> for Refusal {
             OpeningError::OriginRepeated => Reason::OriginRepeated,
             OpeningError::Subprotocols => Reason::SubprotocolsMalformed,
             OpeningError::Extensions => Reason::ExtensionsMalformed,
+        };
+        Self::new(reason).with_detail(error.to_string())
+    }
+}
+
+impl From<CallError> for Refusal {
+    fn from(error: CallError) -> Self {
+        let reason = match &error {
+            CallError::Service => Reason::PathNotServed,
+            CallError::Method(_) => Reason::CallMethod,
+            CallError::AmbiguousName(_) => Reason::HeaderAmbiguous,
+            CallError::Host(_) => Reason::HostInvalid,
+            CallError::Body => Reason::BodyPresent,
+            CallError::Expect => Reason::ExpectPresent,
+            CallError::Connection => Reason::ConnectionInvalid,
+            CallError::OriginRepeated => Reason::OriginRepeated,
+            CallError::Path(_) => Reason::TargetNotCanonical,
+            CallError::Query => Reason::CallMalformed,
         };
         Self::new(reason).with_detail(error.to_string())
     }

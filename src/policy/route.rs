@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::ws::call;
 use crate::ws::opening::{Authority, TargetFlaw, judge_path};
 
 /// The `[route]` table of a policy.
@@ -132,6 +133,9 @@ impl PathPattern {
             _ => (text, false),
         };
         judge_path(path).map_err(|flaw| PathPatternError::NotCanonical { written: text.to_owned(), flaw })?;
+        if path.starts_with(call::FOLDER) {
+            return Err(PathPatternError::Ours(text.to_owned()));
+        }
         if has_second_spelling(path) {
             return Err(PathPatternError::TwoSpellings(text.to_owned()));
         }
@@ -176,6 +180,8 @@ pub enum PathPatternError {
     },
     /// It holds a character that may stand bare and encoded.
     TwoSpellings(String),
+    /// It is below `/.wsgate/`.
+    Ours(String),
 }
 
 impl fmt::Display for PathPatternError {
@@ -183,6 +189,9 @@ impl fmt::Display for PathPatternError {
         match self {
             Self::NotCanonical { written, flaw } => {
                 write!(f, "`{written}` is not a path: {flaw}; write \"/chat\", or \"/chat/*\" for all below")
+            }
+            Self::Ours(written) => {
+                write!(f, "`{written}` is the gateway's own: what is below {} is no policy's", call::FOLDER)
             }
             Self::TwoSpellings(written) => write!(
                 f,
@@ -235,7 +244,19 @@ mod tests {
 
     #[test]
     fn paths_are_read_as_they_are_compared() {
-        let accepted = ["/", "/chat", "/chat/", "/*", "/chat/*", "/caf%C3%A9", "/socket.io/", "/a%20b/*", "/%3B"];
+        let accepted = [
+            "/",
+            "/chat",
+            "/chat/",
+            "/*",
+            "/chat/*",
+            "/caf%C3%A9",
+            "/socket.io/",
+            "/a%20b/*",
+            "/%3B",
+            "/.wsgate",
+            "/.wsgates/*",
+        ];
         for text in accepted {
             assert_eq!(PathPattern::parse(text).map(|pattern| pattern.to_string()), Ok(text.into()));
         }
@@ -256,6 +277,8 @@ mod tests {
             ("/a?b", "stand bare"),
             ("/caf\u{e9}", "stand bare"),
             ("/%61", "may not be encoded"),
+            ("/.wsgate/ticket", "gateway's own"),
+            ("/.wsgate/*", "gateway's own"),
         ];
         for (text, says) in refused {
             let error = PathPattern::parse(text).unwrap_err().to_string();

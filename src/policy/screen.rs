@@ -13,8 +13,18 @@ use super::origin::{AllowedOrigin, AmbientCredential};
 use super::route::{HostPattern, PathPattern};
 use super::{Policy, PolicyName, Reason, Refusal};
 use crate::peer::ClientAddr;
+use crate::ws::call;
 use crate::ws::head::Headers;
 use crate::ws::opening::OpeningHandshake;
+
+/// How a page of a listed origin is told that its credential is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Telling {
+    /// By the status of the handshake, which a page cannot read.
+    Status,
+    /// By a 101 and a Close frame.
+    Close,
+}
 
 /// What the transport knows of the client.
 #[derive(Clone, Debug)]
@@ -150,8 +160,11 @@ impl Paths {
         self.find(path).ok_or_else(|| Refusal::new(Reason::PathNotServed).with_detail(path))
     }
 
-    /// The policy that serves this path: the exact path before the longest folder.
+    /// The policy that serves this path: the exact path before the longest folder; none serves the gateway's own.
     fn find(&self, path: &str) -> Option<&Arc<Policy>> {
+        if path.starts_with(call::FOLDER) {
+            return None;
+        }
         let longest = || {
             let folders = self.folders(path).filter_map(|folder| self.below.get_key_value(folder));
             folders.last().filter(|(folder, policy)| !self.is_anothers(path, folder, policy)).map(|(_, policy)| policy)
@@ -241,7 +254,7 @@ pub(super) fn judge_place(
 }
 
 /// The certificate was chosen by the name in the TLS handshake, so a different Host is somebody else's.
-fn judge_server_name(host: &str, transport: &Transport) -> Result<(), Refusal> {
+pub(super) fn judge_server_name(host: &str, transport: &Transport) -> Result<(), Refusal> {
     match &transport.server_name {
         Some(name) if !name.eq_ignore_ascii_case(host) => {
             Err(Refusal::new(Reason::HostNotSni).with_detail(format!("Host {host}, TLS server name {name}")))
@@ -250,7 +263,7 @@ fn judge_server_name(host: &str, transport: &Transport) -> Result<(), Refusal> {
     }
 }
 
-fn ambient_credential(headers: &Headers, transport: &Transport) -> AmbientCredential {
+pub(super) fn ambient_credential(headers: &Headers, transport: &Transport) -> AmbientCredential {
     // Browsers answer challenges of several schemes by themselves; a bearer token is put there by a program.
     let is_bearer =
         |value: &str| value.split_once(' ').is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
@@ -289,6 +302,21 @@ fn judge_subprotocols(offered: Vec<String>, listed: &[String], auth: &[Auth]) ->
         return Err(Refusal::new(Reason::SubprotocolNotAllowed).with_detail(format!("listed: {}", listed.join(", "))));
     }
     Ok(allowed)
+}
+
+/// The first offered subprotocol that is no token, else the marker of one: what a 101 says that no backend chose, because
+/// browsers fail a handshake that offered some and got none.
+pub fn first_choice(offered: &[String], auth: &[Auth]) -> Option<String> {
+    let mut marker = None;
+    let mut names = offered.iter();
+    while let Some(name) = names.next() {
+        if !is_marker(name, auth) {
+            return Some(name.clone());
+        }
+        marker = marker.or(Some(name));
+        names.next();
+    }
+    marker.cloned()
 }
 
 /// Whether the policy reads the next offered subprotocol as a token.

@@ -13,7 +13,7 @@ use super::origin::AmbientCredential;
 use super::revocation::{Facts, Holder};
 use super::screen::{PolicySet, judge_place};
 use super::{Policy, PolicyName, Reason, Refusal};
-use crate::peer::{ClientAddr, ConnectionId};
+use crate::peer::{ClientAddr, ConnectionId, SessionId};
 use crate::session::Extensions;
 use crate::units::UnixSeconds;
 use crate::ws::opening::Accepted;
@@ -35,9 +35,33 @@ pub struct Standing {
     extensions: Extensions,
     credential: Option<Presented>,
     subject: Option<Box<str>>,
+    session: Option<SessionId>,
     issued_at: Option<UnixSeconds>,
     token_id: Option<Box<str>>,
     judged_at: UnixSeconds,
+}
+
+/// A fresher credential of a session, in the place of the one that it came in by.
+#[derive(Debug)]
+pub struct Renewal {
+    /// The credential.
+    pub credential: Presented,
+    /// When its token was issued, where that says so.
+    pub issued_at: Option<UnixSeconds>,
+    /// Its token's id.
+    pub token_id: Option<Box<str>>,
+    /// When it was judged.
+    pub judged_at: UnixSeconds,
+}
+
+impl Renewal {
+    /// A credential that proved this principal.
+    pub fn new(principal: &Principal, credential: Presented, judged_at: UnixSeconds) -> Self {
+        let holder = principal.holder();
+        let issued_at = holder.and_then(|holder| holder.issued_at);
+        let token_id = holder.and_then(|holder| holder.token_id).map(Box::from);
+        Self { credential, issued_at, token_id, judged_at }
+    }
 }
 
 /// What holds for a session that may stay.
@@ -52,9 +76,9 @@ pub struct Upheld {
 impl Standing {
     /// What is kept of a handshake of this client to which a backend has agreed.
     pub fn new(admission: &Admission, client: ClientAddr, accepted: &Accepted) -> Self {
-        let Admission { opening, policy, origin, ambient, principal, carrier, judged_at, .. } = admission;
+        let Admission { opening, policy, origin, ambient, principal, proved_by, session, judged_at, .. } = admission;
         let boxed = |text: Option<&str>| text.map(Box::from);
-        let credential = match (principal, carrier) {
+        let credential = match (principal, proved_by) {
             (Principal::Verified(verified), Some(carrier)) => {
                 Some(Presented { carrier: carrier.clone(), token: verified.token.clone() })
             }
@@ -71,6 +95,7 @@ impl Standing {
             extensions: if accepted.extensions.is_some() { Extensions::Pass } else { Extensions::Strip },
             credential,
             subject: boxed(principal.name().as_deref()),
+            session: *session,
             issued_at: principal.holder().and_then(|holder| holder.issued_at),
             token_id: boxed(principal.holder().and_then(|holder| holder.token_id)),
             judged_at: *judged_at,
@@ -97,18 +122,27 @@ impl Standing {
         self.subject.as_deref()
     }
 
-    /// What it is judged by where something was revoked; `session` is its id.
-    pub fn facts(&self, session: ConnectionId) -> Facts<'_> {
+    /// What it is judged by where something was revoked; `session` is its id, `renewal` the credential that renewed it last.
+    pub fn facts<'f>(&'f self, session: ConnectionId, renewal: Option<&'f Renewal>) -> Facts<'f> {
         // No issuer's name holds a slash.
         let name = self.subject.as_deref().and_then(|name| name.split_once('/'));
-        let (issued_at, token_id) = (self.issued_at, self.token_id.as_deref());
+        let (issued_at, token_id) = match renewal {
+            Some(Renewal { issued_at, token_id, .. }) => (*issued_at, token_id.as_deref()),
+            None => (self.issued_at, self.token_id.as_deref()),
+        };
         let holder = name.map(|(issuer, subject)| Holder { issuer, subject, issued_at, token_id });
         Facts { session, client: self.client, policy: &self.policy, holder }
     }
 
-    /// Whether the session may stay under these policies and keys. Times are judged as they were at the handshake: what
-    /// bounds a token's use does not end its session, and its lease is a deadline of its own.
-    pub fn judge(&self, policies: &PolicySet, keys: &Keys) -> Result<Upheld, Refusal> {
+    /// The id by which it may be renewed.
+    pub fn session(&self) -> Option<SessionId> {
+        self.session
+    }
+
+    /// Whether the session may stay under these policies and keys, by the credential that renewed it last. Times are judged
+    /// as they were when that was shown: what bounds a token's use does not end its session, and its lease is a deadline of
+    /// its own.
+    pub fn judge(&self, renewal: Option<&Renewal>, policies: &PolicySet, keys: &Keys) -> Result<Upheld, Refusal> {
         let policy = policies.policy_of(&self.host, &self.path)?;
         if policy.name != self.policy {
             return Err(Refusal::new(Reason::PolicyReplaced).with_detail(format!("{} serves it", policy.name)));
@@ -116,8 +150,12 @@ impl Standing {
         judge_place(policy, self.client, self.origin.as_deref(), self.ambient)?;
         self.judge_agreement(policy)?;
         let ways = &policy.auth;
-        let presented = self.credential.as_ref().filter(|one| carriers(ways).contains(&one.carrier));
-        let principal = prove_presented(presented, ways, keys, self.judged_at)?;
+        let (credential, judged_at) = match renewal {
+            Some(Renewal { credential, judged_at, .. }) => (Some(credential), *judged_at),
+            None => (self.credential.as_ref(), self.judged_at),
+        };
+        let presented = credential.filter(|one| carriers(ways).contains(&one.carrier));
+        let principal = prove_presented(presented, ways, keys, judged_at)?;
         self.judge_identity(&principal)?;
         Ok(Upheld { policy: Arc::clone(policy), session_until: principal.lease(&policy.session) })
     }

@@ -158,10 +158,26 @@ pub struct CloseCodes {
     pub idle: u16,
     /// A rate, a count or a deadline was exceeded.
     pub policy: u16,
+    /// A credential was refused, where a page is told so by a Close frame.
+    pub unauthorized: u16,
+    /// A right is missing, where a page is told so by a Close frame.
+    pub forbidden: u16,
+    /// A rate or a cap before the session was exceeded, where a page is told so by a Close frame.
+    pub too_many: u16,
 }
 
 impl Default for CloseCodes {
     fn default() -> Self {
-        Self { expired: 4401, revoked: 4403, backend_lost: 1012, drain: 1001, idle: 1001, policy: 1008 }
+        Self {
+            expired: 4401,
+            revoked: 4403,
+            backend_lost: 1012,
+            drain: 1001,
+            idle: 1001,
+            policy: 1008,
+            unauthorized: 4401,
+            forbidden: 4403,
+            too_many: 4429,
+        }
     }
 }

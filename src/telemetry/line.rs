@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 
 use super::text::Text;
 use crate::config::LogFormat;
-use crate::event::{Closure, Event, Notice, Opened, Refused, Traffic, Who};
+use crate::event::{Answered, Closure, Event, Notice, Opened, Refused, Traffic, Who};
 use crate::policy::Reason;
 use crate::policy::refusal::Answer;
 
@@ -21,6 +21,7 @@ pub fn event(format: LogFormat, wall: Timestamp, event: &Event) -> String {
         Event::Opened(opened) => opened_line(wall, opened, &shown(&opened.who.id)).write(format),
         Event::Closed(closure) => closed_line(wall, closure, &shown(&closure.who.id)).write(format),
         Event::Refused(refused) => refused_line(wall, refused, &shown(&refused.who.id)).write(format),
+        Event::Answered(answered) => answered_line(wall, answered, &shown(&answered.who.id)).write(format),
         Event::Notice(notice) => notice_line(wall, notice).write(format),
     }
 }
@@ -48,6 +49,8 @@ struct Line<'a> {
     level: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     notice: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,6 +146,16 @@ fn refused_line<'a>(wall: Timestamp, refused: &'a Refused, id: &'a str) -> Line<
     .of(&refused.who, id)
 }
 
+fn answered_line<'a>(wall: Timestamp, answered: &'a Answered, id: &'a str) -> Line<'a> {
+    Line {
+        call: Some(answered.call),
+        origin: answered.origin.as_deref().map(Text::client),
+        age_ms: Some(millis(answered.age)),
+        ..Line::new(wall, "answered", "A call to the gateway itself was answered.")
+    }
+    .of(&answered.who, id)
+}
+
 fn notice_line(wall: Timestamp, notice: &Notice) -> Line<'_> {
     Line { level: Some(notice.level.as_str()), notice: Some(notice.code), ..Line::new(wall, "notice", &notice.text) }
 }
@@ -155,6 +168,7 @@ impl<'a> Line<'a> {
             why: Text::own(why),
             level: None,
             notice: None,
+            call: None,
             id: None,
             client: None,
             subject: None,
@@ -200,7 +214,7 @@ impl<'a> Line<'a> {
     fn sentence(&self) -> String {
         let mut line = format!("{} ", written(self.ts));
         line.push_str(self.level.unwrap_or(self.event));
-        let words = [self.notice, self.reason, self.cause];
+        let words = [self.notice, self.call, self.reason, self.cause];
         if let Some(number) = self.status.or(self.code) {
             push(&mut line, format_args!(" {number}"));
         }

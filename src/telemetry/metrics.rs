@@ -77,6 +77,7 @@ pub struct Metrics {
     opened: Family<PolicyLabel, Counter>,
     handshakes: Family<HandshakeLabels, Counter>,
     closed: Family<ClosureLabels, Counter>,
+    calls: Family<CallLabel, Counter>,
     notices: Family<NoticeLabel, Counter>,
     from_client: Sent,
     from_backend: Sent,
@@ -98,6 +99,11 @@ struct ClosureLabels {
     cause: &'static str,
     by: &'static str,
     code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabel {
+    call: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -129,17 +135,19 @@ impl Metrics {
         let (from_client, from_backend) = (sent(Direction::FromClient), sent(Direction::FromBackend));
         let (sessions, opened, closed) = (Family::default(), Family::default(), Family::default());
         let (handshakes, notices) = (every_outcome(), every_level());
+        let calls = Family::default();
         registry.register("sessions", "Live sessions by policy", sessions.clone());
         registry.register("sessions_opened", "Sessions admitted by policy", opened.clone());
         registry.register("sessions_closed", "Sessions ended by cause, by whom and close code", closed.clone());
         registry.register("handshakes", "Connections by outcome and reason code", handshakes.clone());
+        registry.register("calls", "Calls to the gateway itself that were answered, by what was asked", calls.clone());
         registry.register("messages", "Whole messages passed on by direction", messages);
         registry.register("bytes", "WebSocket bytes passed on by direction", bytes);
         registry.register("notices", "Notices of the gateway about itself by level", notices.clone());
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The version that runs", build);
         registry.register_collector(Box::new(Asked { source, clock }));
-        Self { registry, sessions, opened, handshakes, closed, notices, from_client, from_backend }
+        Self { registry, sessions, opened, handshakes, closed, calls, notices, from_client, from_backend }
     }
 
     /// All metrics in the OpenMetrics text form ([`CONTENT_TYPE`]).
@@ -177,6 +185,9 @@ impl Observer for Metrics {
             }
             Event::Closed(closure) => self.count_closed(closure),
             Event::Refused(refused) => self.count_refused(refused),
+            Event::Answered(answered) => {
+                self.calls.get_or_create(&CallLabel { call: answered.call }).inc();
+            }
             Event::Notice(notice) => {
                 self.notices.get_or_create(&NoticeLabel { level: notice.level.as_str() }).inc();
             }

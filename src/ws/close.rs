@@ -12,6 +12,12 @@ pub enum CloseError {
     NotUtf8,
 }
 
+/// A Close frame of this code as a server sends it.
+pub fn frame(code: u16) -> [u8; 4] {
+    let [high, low] = code.to_be_bytes();
+    [0x88, 2, high, low]
+}
+
 /// Whether an endpoint may send this code: 1000 to 1003, 1007 to 1014, 3000 to 4999.
 pub fn may_be_sent(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)

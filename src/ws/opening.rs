@@ -18,7 +18,7 @@ mod target;
 pub use answer::{Accepted, ResponseError, answer_101, judge_response};
 pub use authority::{Authority, InvalidHost};
 pub use key::{WebSocketKey, accept_for};
-pub use target::{Target, TargetFlaw, judge_path};
+pub use target::{Target, TargetFlaw, judge_path, percent_decoded};
 
 /// A client's opening handshake that follows RFC 6455 section 4.2.1 in every point.
 #[derive(Clone)]
@@ -122,7 +122,7 @@ pub fn judge_request(head: RequestHead) -> Result<OpeningHandshake, OpeningError
     }
     let target = Target::parse(&head.target).map_err(OpeningError::Target)?;
     let headers = head.headers;
-    judge_names(&headers)?;
+    judge_names(&headers).map_err(OpeningError::AmbiguousName)?;
     let authority = judge_host(&headers).map_err(OpeningError::Host)?;
     judge_absences(&headers)?;
     judge_upgrade(&headers)?;
@@ -140,14 +140,14 @@ pub fn judge_request(head: RequestHead) -> Result<OpeningHandshake, OpeningError
 
 /// CGI and its heirs read `X_Forwarded_For` and `X-Forwarded-For` as one name, so a name with an underscore could
 /// stand in for one that the gateway sets or strips.
-fn judge_names(headers: &Headers) -> Result<(), OpeningError> {
+pub(super) fn judge_names(headers: &Headers) -> Result<(), String> {
     match headers.iter().find(|field| field.name.contains('_')) {
-        Some(field) => Err(OpeningError::AmbiguousName(field.name.clone())),
+        Some(field) => Err(field.name.clone()),
         None => Ok(()),
     }
 }
 
-fn judge_host(headers: &Headers) -> Result<Authority, InvalidHost> {
+pub(super) fn judge_host(headers: &Headers) -> Result<Authority, InvalidHost> {
     match headers.one("host") {
         Ok(Some(value)) => Authority::parse(value),
         Ok(None) => Err(InvalidHost::Missing),
@@ -207,7 +207,7 @@ fn names_upgrade(headers: &Headers) -> bool {
         && connection_options(headers).any(|option| option.eq_ignore_ascii_case("upgrade"))
 }
 
-fn connection_options(headers: &Headers) -> impl Iterator<Item = &str> {
+pub(super) fn connection_options(headers: &Headers) -> impl Iterator<Item = &str> {
     headers.all("connection").flat_map(|value| value.split(',')).map(|option| option.trim_matches([' ', '\t']))
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use tokio::sync::watch;
-use wsgate::event::{Closure, Event, Observer, Opened, Refused, SharedObserver, Traffic};
+use wsgate::event::{Answered, Closure, Event, Observer, Opened, Refused, SharedObserver, Traffic};
 use wsgate::session::Direction;
 
 use super::within;
@@ -74,7 +74,7 @@ impl Record {
     pub async fn refused(&self, mark: usize) -> Refused {
         self.wait("a refusal", mark, |event| match event {
             Event::Refused(refused) => Some(refused.clone()),
-            Event::Opened(_) | Event::Closed(_) | Event::Notice(_) => None,
+            Event::Opened(_) | Event::Closed(_) | Event::Answered(_) | Event::Notice(_) => None,
         })
         .await
     }
@@ -83,7 +83,7 @@ impl Record {
     pub async fn opened(&self, mark: usize) -> Opened {
         self.wait("a session opened", mark, |event| match event {
             Event::Opened(opened) => Some(opened.clone()),
-            Event::Refused(_) | Event::Closed(_) | Event::Notice(_) => None,
+            Event::Refused(_) | Event::Closed(_) | Event::Answered(_) | Event::Notice(_) => None,
         })
         .await
     }
@@ -92,7 +92,16 @@ impl Record {
     pub async fn closed(&self, mark: usize) -> Closure {
         self.wait("a session closed", mark, |event| match event {
             Event::Closed(closure) => Some(closure.clone()),
-            Event::Refused(_) | Event::Opened(_) | Event::Notice(_) => None,
+            Event::Refused(_) | Event::Opened(_) | Event::Answered(_) | Event::Notice(_) => None,
+        })
+        .await
+    }
+
+    /// The first call answered behind a mark.
+    pub async fn answered(&self, mark: usize) -> Answered {
+        self.wait("a call answered", mark, |event| match event {
+            Event::Answered(answered) => Some(answered.clone()),
+            _ => None,
         })
         .await
     }

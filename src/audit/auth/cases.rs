@@ -49,7 +49,7 @@ fn guests(target: &Target) -> Option<&'static str> {
     target.policy.as_ref()?.auth.iter().find_map(|auth| match auth {
         Auth::Open => Some("the policy lets in whoever brings none (by = \"none\")"),
         Auth::Backend => Some("the policy leaves whoever brings none to the service (by = \"backend\")"),
-        Auth::Jwt(_) | Auth::Token(_) => None,
+        Auth::Jwt(_) | Auth::Token(_) | Auth::Ticket(_) => None,
     })
 }
 

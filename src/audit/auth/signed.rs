@@ -98,7 +98,7 @@ impl Forge {
 pub(super) fn jwt_rules(target: &Target) -> Option<&JwtRules> {
     match target.meant(true)? {
         Auth::Jwt(rules) => Some(rules),
-        Auth::Token(_) | Auth::Backend | Auth::Open => None,
+        Auth::Token(_) | Auth::Ticket(_) | Auth::Backend | Auth::Open => None,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::config::raw::words::{At, Text};
 use crate::config::scope::{Scope, span_of};
 use crate::config::{GatewayConfig, credentials};
 use crate::policy::auth::keys::Keys;
-use crate::policy::auth::{Auth, ClaimRule, JwtRules, TokenRules};
+use crate::policy::auth::{Auth, ClaimRule, JwtRules, TicketRules, TokenRules};
 use crate::policy::credential::Carrier;
 use crate::ws::head::is_token;
 
@@ -35,6 +35,7 @@ pub(super) fn build(raw: &[At<RawAuth>], scope: &mut Scope<'_>, gateway: &Gatewa
     let built: Vec<Auth> =
         named.filter_map(|(index, at)| one(at, &mut scope.table(format!("auth[{index}]")), gateway, keys)).collect();
     alone(raw, &built, scope);
+    tickets(raw, &built, scope);
     built
 }
 
@@ -51,13 +52,42 @@ fn alone(raw: &[At<RawAuth>], built: &[Auth], scope: &mut Scope<'_>) {
     }
 }
 
+/// A ticket is bought with a token, and its parameter is its own: what is shown there is used up.
+fn tickets(raw: &[At<RawAuth>], built: &[Auth], scope: &mut Scope<'_>) {
+    let is_ticket = |way: &Auth| matches!(way, Auth::Ticket(_));
+    let is_sold = built.iter().filter(|way| !is_ticket(way)).flat_map(Auth::from);
+    let sells = is_sold.clone().any(|carrier| matches!(carrier, Carrier::Authorization | Carrier::Cookie(_)));
+    let theirs: Vec<&Carrier> = built.iter().filter(|way| is_ticket(way)).flat_map(Auth::from).collect();
+    let at = raw.iter().find(|at| at.get().by.as_ref().is_some_and(|by| by.get().0 == AuthKind::Ticket));
+    let Some(span) = at.filter(|_| !theirs.is_empty()).map(At::span) else { return };
+    if !sells {
+        let help = "let a jwt or token way take \"authorization\" or \"cookie:NAME\": with that a ticket is bought";
+        scope.error(Code::Contradiction, span.clone(), "nobody can buy a ticket here", help);
+    }
+    if is_sold.clone().any(|carrier| theirs.contains(&carrier)) {
+        let help = "give the ticket a parameter of its own: from = [\"query:ticket\"]";
+        scope.error(Code::Contradiction, span, "a token may travel where a ticket does", help);
+    }
+}
+
+fn ticket(at: &At<RawAuth>, scope: &mut Scope<'_>) -> TicketRules {
+    let from = carriers(&at.get().from, at, scope);
+    if let Some(other) = from.iter().find(|carrier| !matches!(carrier, Carrier::Query(_))) {
+        let span = at.get().from.as_ref().map(At::span).unwrap_or_default();
+        let help = "write from = [\"query:ticket\"]: whoever can send a header or a cookie needs no ticket";
+        scope.error(Code::WrongValue, span, format!("a ticket does not travel in `{other}`"), help);
+    }
+    TicketRules { from }
+}
+
 fn one(at: &At<RawAuth>, scope: &mut Scope<'_>, gateway: &GatewayConfig, keys: &mut Keys) -> Option<Auth> {
-    let help = "write by = \"jwt\", \"token\", \"backend\" or \"none\"";
+    let help = "write by = \"jwt\", \"token\", \"ticket\", \"backend\" or \"none\"";
     let by = scope.required("by", &at.get().by, Some(at.span()), help)?;
     out_of_place(at.get(), by, scope);
     match by {
         AuthKind::Jwt => jwt(at, scope, gateway).map(Auth::Jwt),
         AuthKind::Token => token(at, scope, keys).map(Auth::Token),
+        AuthKind::Ticket => Some(Auth::Ticket(ticket(at, scope))),
         AuthKind::Backend => Some(Auth::Backend),
         AuthKind::None => {
             if !scope.danger("danger_no_auth", &at.get().danger_no_auth) {
@@ -71,11 +101,11 @@ fn one(at: &At<RawAuth>, scope: &mut Scope<'_>, gateway: &GatewayConfig, keys: &
 
 /// Keys that belong to another `by` would look as if they did something.
 fn out_of_place(raw: &RawAuth, by: AuthKind, scope: &mut Scope<'_>) {
-    use AuthKind::{Jwt, None as Open, Token};
+    use AuthKind::{Jwt, None as Open, Ticket, Token};
     type Belongs<'a> = (&'a str, Option<std::ops::Range<usize>>, &'a [AuthKind]);
     let keys: [Belongs<'_>; 10] = [
         ("issuer", span_of(&raw.issuer), &[Jwt]),
-        ("from", raw.from.as_ref().map(At::span), &[Jwt, Token]),
+        ("from", raw.from.as_ref().map(At::span), &[Jwt, Token, Ticket]),
         ("audience", raw.audience.as_ref().map(At::span), &[Jwt]),
         ("require", raw.require.as_ref().map(At::span), &[Jwt]),
         ("typ", span_of(&raw.typ), &[Jwt]),

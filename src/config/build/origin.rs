@@ -10,6 +10,7 @@ use crate::policy::auth::Auth;
 use crate::policy::credential::Carrier;
 use crate::policy::forward::Upstream;
 use crate::policy::origin::{MissingOrigin, OriginRules, OriginSet};
+use crate::policy::screen::Telling;
 
 /// The most origins of one policy.
 const MOST_ORIGINS: usize = 10_000;
@@ -59,6 +60,12 @@ pub(super) fn build(raw: &RawPolicy, scope: &mut Scope<'_>, auth: &[Auth], upstr
     let source = upstream.and_then(|upstream| ambient(auth, upstream));
     judge_ambient(wild, source, ambient_said, span_of(&raw.danger_ambient_wildcard), &mut scope);
     rules
+}
+
+/// How a page of a listed origin is told of a refusal.
+pub(super) fn telling(raw: &RawPolicy, scope: &mut Scope<'_>) -> Telling {
+    let written = raw.origin.as_ref().and_then(|at| at.get().tell.as_ref()).cloned();
+    scope.table("origin").or("tell", &written, Telling::Status)
 }
 
 /// Whether pages that have nothing to do with each other send this origin: any page in the world can frame itself to be

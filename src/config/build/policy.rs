@@ -52,6 +52,7 @@ pub(super) fn build(
     let auth = auth::build(&raw.auth, scope, above.gateway, keys);
     let upstream = upstream::build(raw, scope, &auth);
     let origin = origin::build(raw, scope, &auth, upstream.as_ref());
+    let tell = origin::telling(raw, scope);
     let quotas = session::quotas(&raw.limits, &mut scope.table("limits"), above.ceiling);
     let session = session::rules(&raw.session, &mut scope.table("session"), above.ceiling);
     outliving(raw, &auth, &session, scope);
@@ -64,7 +65,7 @@ pub(super) fn build(
         subprotocols: routed.subprotocols,
     };
     let dangers = scope.take_dangers();
-    let policy = Policy { name, route, upstream, origin, auth, quotas, session: session.into(), dangers };
+    let policy = Policy { name, route, upstream, origin, tell, auth, quotas, session: session.into(), dangers };
     Some(Built { policy, examples, hosts: placed(routed.hosts, scope), paths: placed(routed.paths, scope) })
 }
 

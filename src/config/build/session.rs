@@ -135,5 +135,8 @@ fn close_codes(raw: &RawClose, scope: &mut Scope<'_>, default: CloseCodes) -> Cl
         drain: scope.or("drain", &raw.drain, default.drain),
         idle: scope.or("idle", &raw.idle, default.idle),
         policy: scope.or("policy", &raw.policy, default.policy),
+        unauthorized: scope.or("unauthorized", &raw.unauthorized, default.unauthorized),
+        forbidden: scope.or("forbidden", &raw.forbidden, default.forbidden),
+        too_many: scope.or("too_many", &raw.too_many, default.too_many),
     }
 }

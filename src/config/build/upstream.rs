@@ -69,7 +69,8 @@ pub(super) fn build(raw: &RawPolicy, scope: &mut Scope<'_>, auth: &[Auth]) -> Op
 }
 
 fn credential(raw: &RawUpstream, scope: &mut Scope<'_>, auth: &[Auth], forwarding: CredentialForwarding) {
-    let mut carriers = auth.iter().flat_map(Auth::from).peekable();
+    let kept = auth.iter().filter(|way| !matches!(way, Auth::Ticket(_)));
+    let mut carriers = kept.flat_map(Auth::from).peekable();
     let verifies = carriers.peek().is_some();
     if let Some(span) = span_of(&raw.credential).filter(|_| !verifies && forwarding != CredentialForwarding::Strip) {
         let help = "no token is verified here: pass the header or cookie on by name with `headers` or `cookies`";

@@ -12,6 +12,7 @@ use super::words::Word;
 use crate::config::{LogFormat, ProxyMode, UnknownName};
 use crate::policy::forward::CredentialForwarding;
 use crate::policy::origin::MissingOrigin;
+use crate::policy::screen::Telling;
 use crate::session::rules::{Extensions, Overrun};
 
 macro_rules! choices {
@@ -63,6 +64,8 @@ pub enum AuthKind {
     Jwt,
     /// A query token.
     Token,
+    /// A ticket.
+    Ticket,
     /// The service behind judges.
     Backend,
     /// Nothing.
@@ -86,6 +89,8 @@ choices! {
     Encoded: Encoding { "plain" => Encoding::Plain, "base64" => Encoding::Base64; }
     /// `missing`
     Missing: MissingOrigin { "cookieless" => MissingOrigin::Cookieless, "refuse" => MissingOrigin::Refuse; }
+    /// `tell`
+    Tell: Telling { "status" => Telling::Status, "close" => Telling::Close; }
     /// `balance`
     Balance: () { "round_robin" => (); "least_connections", "random", "hash", "consistent_hash", "first" }
     /// `credential` of `[upstream]`
@@ -100,8 +105,9 @@ choices! {
     Over: Overrun { "slow" => Overrun::Slow, "close" => Overrun::Close; }
     /// `by`
     By: AuthKind {
-        "jwt" => AuthKind::Jwt, "token" => AuthKind::Token, "backend" => AuthKind::Backend, "none" => AuthKind::None;
-        "ticket", "mtls", "introspection", "oidc"
+        "jwt" => AuthKind::Jwt, "token" => AuthKind::Token, "ticket" => AuthKind::Ticket,
+        "backend" => AuthKind::Backend, "none" => AuthKind::None;
+        "mtls", "introspection", "oidc"
     }
 }
 

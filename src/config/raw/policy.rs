@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::choices::{Balance, By, Extension, Forwarding, Missing, OneOrMany, Over, TextOr};
+use super::choices::{Balance, By, Extension, Forwarding, Missing, OneOrMany, Over, Tell, TextOr};
 use super::words::{At, BytePace, CloseCode, Count, Net, Pace, Size, Text, Time, Why};
 use super::{Key, List};
 
@@ -99,6 +99,9 @@ pub struct RawOrigin {
     pub allow: List<Text>,
     /// What a handshake without Origin gets. Default: "cookieless".
     pub missing: Key<Missing>,
+    /// How a page of a listed origin learns that its credential is refused: "status", which a page cannot read, or "close", a
+    /// 101 and a Close frame. Default: "status".
+    pub tell: Key<Tell>,
     /// Why any page may open a socket.
     pub danger_wildcard_origin: Key<Why>,
     /// Why one label may vary although browsers send a credential by themselves.
@@ -109,11 +112,11 @@ pub struct RawOrigin {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RawAuth {
-    /// "jwt", "token", "backend" or "none".
+    /// "jwt", "token", "ticket", "backend" or "none".
     pub by: Key<By>,
     /// jwt: a name of gateway.toml's `[issuer.NAME]`.
     pub issuer: Key<Text>,
-    /// jwt, token: "authorization", "subprotocol:NAME", "cookie:NAME", "query:NAME".
+    /// jwt, token: "authorization", "subprotocol:NAME", "cookie:NAME", "query:NAME"; ticket: "query:NAME".
     pub from: List<Text>,
     /// jwt: at least one of these must be in `aud`.
     pub audience: List<Text>,
@@ -221,6 +224,12 @@ pub struct RawClose {
     pub idle: Key<CloseCode>,
     /// A rate, a count or a deadline was exceeded. Default: 1008.
     pub policy: Key<CloseCode>,
+    /// `tell = "close"`: the credential was refused. Default: 4401.
+    pub unauthorized: Key<CloseCode>,
+    /// `tell = "close"`: a right is missing. Default: 4403.
+    pub forbidden: Key<CloseCode>,
+    /// `tell = "close"`: a rate or a cap was exceeded. Default: 4429.
+    pub too_many: Key<CloseCode>,
 }
 
 /// A described handshake and what becomes of it.

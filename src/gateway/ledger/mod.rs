@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 
 use super::house::House;
+use super::sessions::Resident;
 use crate::event::Level;
 use crate::peer::ClientAddr;
 use crate::policy::Refusal;
@@ -165,7 +166,8 @@ impl House {
     }
 
     fn end_revoked(&self, reach: &RevocationSet, now: UnixSeconds) -> usize {
-        let reached = self.sessions.all().into_iter().filter(|one| reach.judge(&one.facts(), now).is_err());
+        let is_reached = |one: &Arc<Resident>| one.judge_by_facts(|facts| reach.judge(facts, now)).is_err();
+        let reached = self.sessions.all().into_iter().filter(is_reached);
         let ended: Vec<_> = reached.filter(|one| one.control.mark(Cause::Revoked)).collect();
         // No byte of their clients passes from here on, whenever each has its turn.
         ended.iter().for_each(|one| one.control.wake());

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::policy::PolicyName;
+use crate::policy::auth::TicketRules;
 use crate::policy::auth::algorithm::Algorithm;
 use crate::policy::auth::fixtures::{CLAIMS, NOW, Signer, rules};
 use crate::policy::auth::token::{TokenTable, digest_hex};
@@ -12,6 +13,7 @@ use crate::policy::forward::{HostHeader, PathRule, Server, ServerHost, Upstream}
 use crate::policy::origin::{MissingOrigin, OriginRules, OriginSet};
 use crate::policy::quota::{NetworkRules, Quotas};
 use crate::policy::route::Route;
+use crate::policy::screen::Telling;
 use crate::session::SessionRules;
 use crate::session::rules::Extensions;
 
@@ -43,6 +45,7 @@ pub(in crate::policy) fn policy(auth: Vec<Auth>, credential: CredentialForwardin
             authorities_pem: None,
         },
         origin: OriginRules { allow: OriginSet::default(), missing: MissingOrigin::Refuse },
+        tell: Telling::Status,
         auth,
         quotas: Quotas {
             connections: None,
@@ -85,7 +88,9 @@ pub(in crate::policy) fn admission(
         origin,
         ambient: AmbientCredential::None,
         principal,
+        proved_by: carrier.clone(),
         carrier,
+        session: None,
         judged_at: NOW,
         subprotocol_marker,
         _witness: Witness,
@@ -123,7 +128,9 @@ impl Bench {
 
     fn authorize(&self, auth: &[Auth], query: Option<&str>, fields: &[(&str, &str)]) -> Result<Admission, Refusal> {
         let opening = handshake(query, fields);
-        let (principal, carrier) = prove(&opening, auth, &self.keys, NOW)?;
+        let presented = credential::find(&opening, &carriers(auth))?;
+        let principal = prove_presented(presented.as_ref(), auth, &self.keys, NOW)?;
+        let carrier = presented.map(|presented| presented.carrier);
         let origin = AllowedOrigin::for_tests(None);
         let policy = Arc::new(policy(auth.to_vec(), CredentialForwarding::Strip));
         let admission = authorize(Screened::for_tests(opening, policy, origin), &self.keys, NOW)?;
@@ -248,4 +255,83 @@ fn au22_au23_an_admission_holds_no_token_in_sight() {
     let Principal::Verified(verified) = &admission.principal else { panic!("{:?}", admission.principal) };
     assert_eq!(verified.session_until, Some(UnixSeconds(1_900_000_000)));
     assert_eq!(verified.claims.get("sub").and_then(Value::as_str), Some("bob"));
+}
+
+/// A ticket that this word bought, for the handshake of [`handshake`].
+fn sold(word: &str, place: Place) -> Sold {
+    let credential = credential::Presented {
+        carrier: Carrier::Cookie(String::from("session")),
+        token: Secret::new(String::from(word)),
+    };
+    Sold { place, credential, session: SessionId::from_bytes([9; 16]) }
+}
+
+#[test]
+fn au26_a_ticket_is_good_for_what_bought_it_where_it_was_bought_for() {
+    let bench = Bench::new();
+    let ways = [
+        Auth::Jwt(jwt_rule(&["cookie:session"])),
+        Auth::Ticket(TicketRules { from: vec!["query:ticket".parse().unwrap()] }),
+    ];
+    let mut as_sent = policy(ways.to_vec(), CredentialForwarding::AsSent);
+    let good = bench.signer.token(CLAIMS);
+    let origin = AllowedOrigin::for_tests(Some("https://app.example.com"));
+    let opening = handshake(Some("a=1&ticket=w0rd"), &[("cookie", "session=another")]);
+    let place =
+        |name: &PolicyName, path: &str, origin: &AllowedOrigin| Place::new(name, &opening.authority.host, path, origin);
+    let here = place(&as_sent.name, &opening.path, &origin);
+    let spent = bench.signer.token(&CLAIMS.replace("1799999990", "1699999990").replace("1800000600", "1700000600"));
+    type Case = (&'static str, Option<Sold>, &'static str);
+    let cases: [Case; 8] = [
+        ("a good one", Some(sold(&good, here.clone())), "login/alice"),
+        ("one that nobody sold", None, "ticket_unknown"),
+        (
+            "another policy's",
+            Some(sold(&good, place(&PolicyName::new("talk"), &opening.path, &origin))),
+            "ticket_unknown",
+        ),
+        ("another path's", Some(sold(&good, place(&as_sent.name, "/chat", &origin))), "ticket_unknown"),
+        (
+            "another page's",
+            Some(sold(
+                &good,
+                place(&as_sent.name, &opening.path, &AllowedOrigin::for_tests(Some("https://b.example"))),
+            )),
+            "ticket_unknown",
+        ),
+        (
+            "a program's",
+            Some(sold(&good, place(&as_sent.name, &opening.path, &AllowedOrigin::for_tests(None)))),
+            "ticket_unknown",
+        ),
+        ("what bought it ran out", Some(sold(&spent, here.clone())), "token_expired"),
+        ("what bought it is good no longer", Some(sold(&format!("{good}x"), here.clone())), "token_signature"),
+    ];
+    let mut ran = 0;
+    for (name, sold, expected) in cases {
+        let screened = Screened::for_tests(opening.clone(), Arc::new(as_sent.clone()), origin.clone());
+        let mut asked = Vec::new();
+        let judged = authorize_with_tickets(screened, &bench.keys, NOW, |word| {
+            asked.push(String::from(word));
+            sold
+        });
+        assert_eq!(asked, ["w0rd"], "{name}: asked once");
+        let got = match judged {
+            Ok(admission) => {
+                assert_eq!(admission.carrier, Some("query:ticket".parse().unwrap()));
+                assert_eq!(admission.proved_by, Some("cookie:session".parse().unwrap()));
+                assert_eq!(admission.session, Some(SessionId::from_bytes([9; 16])));
+                assert_eq!(admission.opening.query.as_deref(), Some("a=1"), "a ticket is never passed on");
+                admission.principal.name().unwrap()
+            }
+            Err(refusal) => String::from(refusal.reason.code()),
+        };
+        assert_eq!(got, expected, "{name}");
+        ran += 1;
+    }
+    assert_eq!(ran, 8);
+    as_sent.auth.remove(0);
+    let screened = Screened::for_tests(opening.clone(), Arc::new(as_sent), origin);
+    let refusal = authorize_with_tickets(screened, &bench.keys, NOW, |_| Some(sold(&good, here))).unwrap_err();
+    assert_eq!(refusal.reason, Reason::CredentialMissing, "the way that it was bought by is gone");
 }

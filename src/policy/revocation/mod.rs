@@ -127,7 +127,7 @@ impl std::error::Error for Full {}
 pub fn longest_life<'p>(policies: impl Iterator<Item = &'p Policy>) -> Duration {
     let lives = policies.flat_map(|policy| policy.auth.iter()).filter_map(|way| match way {
         Auth::Jwt(rules) => Some(rules.max_life.saturating_add(rules.leeway)),
-        Auth::Token(_) | Auth::Backend | Auth::Open => None,
+        Auth::Token(_) | Auth::Ticket(_) | Auth::Backend | Auth::Open => None,
     });
     lives.max().unwrap_or(A_DAY)
 }

@@ -36,6 +36,7 @@ fn policy(name: &str, hosts: &[&str], paths: &[&str]) -> Policy {
             authorities_pem: None,
         },
         origin: OriginRules { allow, missing: MissingOrigin::Cookieless },
+        tell: Telling::Status,
         auth: vec![Auth::Open],
         quotas: Quotas {
             connections: None,

@@ -111,7 +111,7 @@ fn op06_what_a_policy_no_longer_allows_stands_no_longer() {
     let accepted = Accepted { subprotocol: Some(String::from("chat.v1")), extensions: None };
     let standing = bench.standing(None, &accepted);
     for (name, change, expected) in &cases {
-        assert_eq!(told(standing.judge(&changed(*change), &bench.keys)), *expected, "{name}");
+        assert_eq!(told(standing.judge(None, &changed(*change), &bench.keys)), *expected, "{name}");
     }
     assert_eq!(cases.len(), 14);
 }
@@ -129,7 +129,7 @@ fn op06_a_nearer_policy_of_the_same_path_takes_a_session_from_nobody() {
     nearer.name = PolicyName::new("nearer");
     nearer.route.paths = vec![PathPattern::parse("/chat/room").unwrap()];
     let both = set_of(vec![plain(), nearer]);
-    assert_eq!(told(standing.judge(&both, &bench.keys)), "policy_replaced");
+    assert_eq!(told(standing.judge(None, &both, &bench.keys)), "policy_replaced");
 }
 
 #[test]
@@ -138,9 +138,9 @@ fn op06_extensions_that_were_agreed_on_must_be_allowed() {
     for (extensions, expected) in [(Some("permessage-deflate"), "policy_replaced"), (None, "upheld")] {
         let accepted = Accepted { subprotocol: None, extensions: extensions.map(String::from) };
         let standing = bench.standing(None, &accepted);
-        assert_eq!(told(standing.judge(&changed(|_| ()), &bench.keys)), expected);
+        assert_eq!(told(standing.judge(None, &changed(|_| ()), &bench.keys)), expected);
         let pass = changed(|policy| policy.upstream.extensions = Extensions::Pass);
-        assert_eq!(told(standing.judge(&pass, &bench.keys)), "upheld", "the twin");
+        assert_eq!(told(standing.judge(None, &pass, &bench.keys)), "upheld", "the twin");
     }
 }
 
@@ -157,18 +157,18 @@ fn op06_a_token_that_holds_no_longer_ends_what_it_opened() {
         (String::new(), "token_unknown"),
     ];
     for (tokens, expected) in &cases {
-        assert_eq!(told(by_token.judge(&plain, &keys(&bench.signer, tokens))), *expected, "{tokens:?}");
+        assert_eq!(told(by_token.judge(None, &plain, &keys(&bench.signer, tokens))), *expected, "{tokens:?}");
     }
     assert_eq!(cases.len(), 5);
     let shorter = keys(&bench.signer, &line("bob", "use_until=1800000010 session_until=1800000005"));
-    let upheld = by_token.judge(&plain, &shorter).unwrap();
+    let upheld = by_token.judge(None, &plain, &shorter).unwrap();
     assert_eq!(upheld.session_until, Some(UnixSeconds(1_800_000_005)), "the lease is the one of the file");
 
     let by_jwt = bench.standing(None, &Accepted::default());
     let other = Signer::new(Algorithm::Es256);
-    assert_eq!(told(by_jwt.judge(&plain, &keys(&other, ""))), "token_algorithm");
+    assert_eq!(told(by_jwt.judge(None, &plain, &keys(&other, ""))), "token_algorithm");
     let longer = changed(|policy| with_jwt(policy, |rules| rules.leeway = Duration::from_secs(60)));
-    let upheld = by_jwt.judge(&longer, &bench.keys).unwrap();
+    let upheld = by_jwt.judge(None, &longer, &bench.keys).unwrap();
     assert_eq!(upheld.session_until, Some(UnixSeconds(1_800_000_660)));
 }
 

@@ -7,7 +7,7 @@ pub(super) fn generation(event: &Event) -> Option<u64> {
     match event {
         Event::Refused(refused) => Some(refused.who.generation),
         Event::Closed(closure) => Some(closure.who.generation),
-        Event::Opened(_) | Event::Notice(_) => None,
+        Event::Opened(_) | Event::Answered(_) | Event::Notice(_) => None,
     }
 }
 
@@ -16,6 +16,6 @@ pub(super) fn ending(event: &Event) -> Option<String> {
     match event {
         Event::Refused(refused) => Some(refused.reason.code().to_owned()),
         Event::Closed(closure) => Some(closure.cause.code().to_owned()),
-        Event::Opened(_) | Event::Notice(_) => None,
+        Event::Opened(_) | Event::Answered(_) | Event::Notice(_) => None,
     }
 }

@@ -1,0 +1,162 @@
+//! Calls to the gateway itself: a ticket is sold, a lease renewed, a browser told whether its page may ask.
+//!
+//! A call goes through the rooms of a handshake: its connection was charged to its address, it is screened by the policy of
+//! the handshake that it is about, the address's failure budget stands before the signature, and the subject's rate behind
+//! it. It takes no session's place. Who may not read the answer, a page of another origin, leaves by the one door of
+//! refusals; who may is told more than that, so that a page learns the status.
+
+use super::entrance;
+use super::house::House;
+use super::snapshot::Snapshot;
+use super::visit::Visit;
+use super::{clock, random};
+use crate::net::http::{self, HeadRead, Reply, TransportSecurity};
+use crate::net::tls::ClientStream;
+use crate::peer::{ClientAddr, SessionId};
+use crate::policy::admission::Principal;
+use crate::policy::call::{ScreenedCall, Sharing, prove_call, screen_call};
+use crate::policy::credential::Presented;
+use crate::policy::revocation::Facts;
+use crate::policy::standing::Renewal;
+use crate::policy::ticket::{Buyer, Sold, TICKET_LIFE};
+use crate::policy::{Reason, Refusal};
+use crate::session::Cause;
+use crate::units::UnixSeconds;
+use crate::ws::call::{Method, Service, judge_call};
+
+/// How long a browser may remember what it was told of a page.
+const PREFLIGHT_LIFE: &str = "600";
+
+/// Who makes a call, what with, and when it was judged.
+struct Caller {
+    principal: Principal,
+    presented: Presented,
+    now: UnixSeconds,
+}
+
+/// Answers a call. What comes back is the whole answer, and the visit has been told of it; the error is a refusal that
+/// leaves by the one door.
+pub(super) fn serve(
+    house: &House,
+    client: &ClientStream,
+    read: HeadRead,
+    visit: &mut Visit,
+) -> Result<Vec<u8>, Refusal> {
+    let call = judge_call(read.head)?;
+    if !read.rest.is_empty() {
+        return Err(Reason::EarlyBytes.into());
+    }
+    let snapshot = house.snapshot.load_full();
+    visit.is_judged_by(snapshot.generation);
+    let call = screen_call(call, &entrance::transport(client, visit), &snapshot.policies)?;
+    visit.falls_under(&call.policy.name);
+    let served = match call.call.method {
+        Method::Preflight => Ok(None),
+        Method::Post => post(house, &snapshot, &call, visit).map(Some),
+    };
+    let security = TransportSecurity::of(client.is_tls());
+    let sharing = call.sharing();
+    Ok(match served {
+        Ok(body) => {
+            let preflight = body.is_none();
+            visit.answered(if preflight { "preflight" } else { call.call.service.as_str() });
+            let fields = sharing.map_or_else(String::new, |sharing| fields_of(sharing, preflight));
+            http::reply(&Reply { body: body.as_deref(), fields: &fields }, security)
+        }
+        Err(refusal) => {
+            visit.refused(&refusal);
+            let fields = sharing.map_or_else(String::new, |sharing| fields_of(sharing, false));
+            let jitter = random::bytes().map_or(0, u32::from_be_bytes);
+            http::refusal_reply(&refusal, visit.id(), security, jitter, &fields).unwrap_or_default()
+        }
+    })
+}
+
+/// The fields by which a browser lets its page read an answer; `Vary`, so that no cache hands it to another page.
+fn fields_of(sharing: Sharing<'_>, preflight: bool) -> String {
+    let Sharing { origin, credentials } = sharing;
+    let mut fields = format!("Access-Control-Allow-Origin: {origin}\r\nVary: Origin\r\n");
+    if credentials {
+        fields.push_str("Access-Control-Allow-Credentials: true\r\n");
+    }
+    if preflight {
+        fields.push_str("Access-Control-Allow-Methods: POST\r\nAccess-Control-Allow-Headers: authorization\r\n");
+        fields.extend(["Access-Control-Max-Age: ", PREFLIGHT_LIFE, "\r\n"]);
+    }
+    fields
+}
+
+/// Proves who calls, and does what is asked; the body of the answer.
+fn post(house: &House, snapshot: &Snapshot, call: &ScreenedCall, visit: &mut Visit) -> Result<String, Refusal> {
+    let place = match call.call.service {
+        Service::Ticket => Some(call.place().ok_or(Reason::TicketsNotSold)?),
+        Service::Renew => None,
+    };
+    let session = call.call.session.as_deref().map(str::parse::<SessionId>).transpose();
+    let session = session.map_err(|_| Reason::SessionIdMalformed)?;
+    let caller = prove(house, snapshot, call, visit)?;
+    let subject = caller.principal.name().ok_or(Reason::CredentialMissing)?;
+    let policy = &call.policy;
+    house.limits.charge_call(&policy.name, &policy.quotas, &subject)?;
+    if house.closing.is_cancelled() {
+        return Err(Reason::Draining.into());
+    }
+    match (place, session) {
+        (Some(place), _) => {
+            let session = SessionId::from_bytes(random::bytes()?);
+            let sold = Sold { place, credential: caller.presented, session };
+            let net = visit.charged().map(ClientAddr::net);
+            let ticket = house.till.sell(sold, Buyer { subject: subject.into(), net })?;
+            let expires = caller.now.saturating_add(TICKET_LIFE).0;
+            // Words of base64url and hexadecimal: nothing in them needs an escape.
+            Ok(format!("{{\"ticket\":\"{}\",\"session\":\"{session}\",\"expires\":{expires}}}\n", ticket.expose()))
+        }
+        (None, Some(session)) => {
+            let expires = renew(house, call, session, &subject, caller)?.0;
+            Ok(format!("{{\"session\":\"{session}\",\"expires\":{expires}}}\n"))
+        }
+        (None, None) => Err(Reason::SessionIdMalformed.into()),
+    }
+}
+
+/// Charges the address's failure budget, and judges the credential.
+fn prove(house: &House, snapshot: &Snapshot, call: &ScreenedCall, visit: &mut Visit) -> Result<Caller, Refusal> {
+    let attempt = visit.charged().map(|client| house.limits.check_failures(client)).transpose()?;
+    let now = clock::unix_now();
+    let proof = prove_call(call, &snapshot.keys, now).and_then(|(principal, presented)| {
+        let (client, holder) = (visit.client(), principal.holder());
+        let facts = Facts { session: visit.id(), client, policy: &call.policy.name, holder };
+        house.ledger.judge(&facts, now).map(|()| (principal, presented))
+    });
+    let failed = matches!(&proof, Err(refusal) if refusal.reason.is_failed_proof());
+    if let (false, Some(attempt)) = (failed, attempt) {
+        attempt.forgive();
+    }
+    let (principal, presented) = proof?;
+    visit.proved_to_be(&principal);
+    Ok(Caller { principal, presented, now })
+}
+
+/// Gives a session the lease of the caller's credential; when it ends then. A session that is not here, of another policy
+/// or of another subject: nobody learns which.
+fn renew(
+    house: &House,
+    call: &ScreenedCall,
+    session: SessionId,
+    subject: &str,
+    caller: Caller,
+) -> Result<UnixSeconds, Refusal> {
+    let resident = house.sessions.called(session).ok_or(Reason::UnknownSession)?;
+    let standing = &resident.standing;
+    if *standing.policy() != call.policy.name || standing.subject() != Some(subject) {
+        return Err(Reason::UnknownSession.into());
+    }
+    let Caller { principal, presented, now } = caller;
+    let expires = resident.renew(&house.snapshot, Renewal::new(&principal, presented, now))?;
+    // Renewed first, compared then: who revokes this credential meanwhile finds it with its session, or is found here.
+    if let Err(revoked) = resident.judge_by_facts(|facts| house.ledger.judge(facts, now)) {
+        resident.control.end(Cause::Revoked);
+        return Err(revoked);
+    }
+    Ok(expires)
+}

@@ -1,0 +1,265 @@
+//! Tickets: random words that open one session each, bought with a credential by a page that can set headers, for a
+//! handshake that can set none (OWASP ASVS 5.0, 4.4.4).
+//!
+//! A ticket is found by its digest, holds for [`TICKET_LIFE`], and is gone once it was shown, wherever that was. It is
+//! bound to a policy, host, path and Origin. What it stands for is the credential that bought it, which is judged again by
+//! the gate that the ticket opens: the session has the principal and the lease of that credential, and outlives neither
+//! its key nor its line.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use subtle::ConstantTimeEq as _;
+
+use super::auth::Auth;
+use super::credential::{Carrier, Presented};
+use super::origin::AllowedOrigin;
+use super::{PolicyName, Reason, Refusal};
+use crate::peer::{ClientNet, SessionId};
+
+/// How long a ticket may be used.
+pub const TICKET_LIFE: Duration = Duration::from_secs(30);
+/// The most tickets that nobody has used yet.
+pub const MOST_TICKETS: usize = 16_384;
+/// The most bytes of the credentials that bought them.
+pub const MOST_BYTES: usize = 32 << 20;
+/// The most of one subject.
+pub const MOST_OF_A_SUBJECT: u32 = 32;
+/// The most of one client network.
+pub const MOST_OF_A_NETWORK: u32 = 512;
+
+/// Where a ticket may be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    policy: PolicyName,
+    host: Box<str>,
+    path: Box<str>,
+    origin: Option<Box<str>>,
+}
+
+impl Place {
+    /// The place of a handshake, or of the one that a call is about.
+    pub fn new(policy: &PolicyName, host: &str, path: &str, origin: &AllowedOrigin) -> Self {
+        Self { policy: policy.clone(), host: host.into(), path: path.into(), origin: origin.value().map(Box::from) }
+    }
+}
+
+/// What a ticket stands for.
+#[derive(Debug)]
+pub struct Sold {
+    /// Where it may be used.
+    pub place: Place,
+    /// What it was bought with.
+    pub credential: Presented,
+    /// The id by which its session may be renewed.
+    pub session: SessionId,
+}
+
+/// Who bought a ticket.
+#[derive(Clone, Debug)]
+pub struct Buyer {
+    /// `issuer/subject`.
+    pub subject: Box<str>,
+    /// The network that is charged; `None` for a trusted proxy that speaks for itself.
+    pub net: Option<ClientNet>,
+}
+
+/// Whether this carrier is a ticket's.
+pub fn is_of_tickets(ways: &[Auth], carrier: &Carrier) -> bool {
+    ways.iter().any(|way| matches!(way, Auth::Ticket(rules) if rules.from.contains(carrier)))
+}
+
+type Digest = [u8; 32];
+
+/// Every ticket that nobody has used yet.
+#[derive(Debug, Default)]
+pub struct Tickets {
+    unused: HashMap<Digest, Unused>,
+    by_end: BTreeSet<(Instant, Digest)>,
+    subjects: HashMap<Box<str>, u32>,
+    nets: HashMap<ClientNet, u32>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Unused {
+    digest: Digest,
+    ends: Instant,
+    sold: Sold,
+    buyer: Buyer,
+}
+
+impl Tickets {
+    /// Takes a ticket in; `word` is what its buyer is told.
+    ///
+    /// # Errors
+    /// `tickets_unused` where the buyer has too many, `tickets_full` where there are too many of all: a ticket that was
+    /// sold is never given up for another.
+    pub fn sell(&mut self, word: &str, sold: Sold, buyer: Buyer, now: Instant) -> Result<(), Refusal> {
+        self.forget(now);
+        let of_subject = self.subjects.get(&buyer.subject).copied().unwrap_or_default();
+        let of_net = buyer.net.and_then(|net| self.nets.get(&net).copied()).unwrap_or_default();
+        if of_subject >= MOST_OF_A_SUBJECT || of_net >= MOST_OF_A_NETWORK {
+            return Err(Refusal::new(Reason::TicketsUnused).retry_after(TICKET_LIFE));
+        }
+        let bytes = self.bytes.saturating_add(sold.credential.token.expose().len());
+        // A digest that is there already would be a broken source of randomness.
+        let digest = digest_of(word).filter(|digest| !self.unused.contains_key(digest));
+        let (Some(digest), Some(ends)) = (digest, now.checked_add(TICKET_LIFE)) else {
+            return Err(Refusal::new(Reason::Internal).with_detail("a ticket that cannot be kept"));
+        };
+        if self.unused.len() >= MOST_TICKETS || bytes > MOST_BYTES {
+            return Err(Refusal::new(Reason::TicketsFull).retry_after(TICKET_LIFE));
+        }
+        self.bytes = bytes;
+        count_up(&mut self.subjects, buyer.subject.clone());
+        if let Some(net) = buyer.net {
+            count_up(&mut self.nets, net);
+        }
+        self.by_end.insert((ends, digest));
+        self.unused.insert(digest, Unused { digest, ends, sold, buyer });
+        Ok(())
+    }
+
+    /// What this ticket stands for, if it was sold, nobody has shown it yet, and its time is not over. It is gone then.
+    pub fn redeem(&mut self, word: &str, now: Instant) -> Option<Sold> {
+        let digest = digest_of(word)?;
+        let unused = self.take(&digest)?;
+        let is_this = bool::from(unused.digest.ct_eq(&digest));
+        (is_this && now < unused.ends).then_some(unused.sold)
+    }
+
+    /// How many are unused.
+    pub fn len(&self) -> usize {
+        self.unused.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.unused.is_empty()
+    }
+
+    /// Drops those whose time is over.
+    fn forget(&mut self, now: Instant) {
+        while let Some((_, digest)) = self.by_end.first().filter(|(ends, _)| *ends <= now).copied() {
+            self.take(&digest);
+        }
+    }
+
+    fn take(&mut self, digest: &Digest) -> Option<Unused> {
+        let unused = self.unused.remove(digest)?;
+        self.by_end.remove(&(unused.ends, *digest));
+        self.bytes = self.bytes.saturating_sub(unused.sold.credential.token.expose().len());
+        count_down(&mut self.subjects, &unused.buyer.subject);
+        if let Some(net) = &unused.buyer.net {
+            count_down(&mut self.nets, net);
+        }
+        Some(unused)
+    }
+}
+
+fn digest_of(word: &str) -> Option<Digest> {
+    Digest::try_from(digest(&SHA256, word.as_bytes()).as_ref()).ok()
+}
+
+fn count_up<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, u32>, key: K) {
+    let count = counts.entry(key).or_default();
+    *count = count.saturating_add(1);
+}
+
+fn count_down<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, u32>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer::ClientAddr;
+    use crate::secret::Secret;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[expect(clippy::disallowed_methods, reason = "a time to count from")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    fn sold(length: usize) -> Sold {
+        Sold {
+            place: Place::new(&PolicyName::new("chat"), "chat.test", "/chat", &AllowedOrigin::for_tests(None)),
+            credential: Presented { carrier: Carrier::Authorization, token: Secret::new("t".repeat(length)) },
+            session: SessionId::from_bytes([7; 16]),
+        }
+    }
+
+    fn buyer(number: u32) -> Buyer {
+        let address = std::net::Ipv4Addr::from(number);
+        Buyer { subject: format!("login/{number}").into(), net: Some(ClientAddr::new(address.into()).net()) }
+    }
+
+    #[test]
+    fn au26_a_ticket_is_used_once_and_in_time() {
+        let (mut tickets, now) = (Tickets::default(), start());
+        assert!(tickets.redeem("word", now).is_none(), "nobody sold it");
+        tickets.sell("word", sold(1), buyer(1), now).unwrap();
+        assert!(tickets.redeem("Word", now).is_none(), "another word");
+        assert_eq!(tickets.redeem("word", now + TICKET_LIFE - SECOND).unwrap().place, sold(1).place);
+        assert!(tickets.redeem("word", now).is_none(), "it was used");
+        tickets.sell("late", sold(1), buyer(1), now).unwrap();
+        assert!(tickets.redeem("late", now + TICKET_LIFE).is_none(), "its time is over");
+        assert!(tickets.redeem("late", now).is_none(), "and shown it was");
+        assert!(tickets.is_empty() && tickets.bytes == 0 && tickets.by_end.is_empty());
+        assert!(tickets.subjects.is_empty() && tickets.nets.is_empty());
+    }
+
+    #[test]
+    fn au26_the_store_is_bounded_and_forgets() {
+        let (mut tickets, now) = (Tickets::default(), start());
+        let most = u32::try_from(MOST_TICKETS).unwrap();
+        for number in 0..most {
+            tickets.sell(&number.to_string(), sold(10), buyer(number), now).unwrap();
+        }
+        let full = tickets.sell("more", sold(10), buyer(most), now).unwrap_err();
+        assert_eq!(full.reason, Reason::TicketsFull);
+        assert!(tickets.redeem("7", now).is_some());
+        tickets.sell("more", sold(10), buyer(most), now).unwrap();
+        assert_eq!(tickets.len(), MOST_TICKETS);
+        tickets.sell("later", sold(10), buyer(1), now + TICKET_LIFE).unwrap();
+        assert_eq!((tickets.len(), tickets.by_end.len(), tickets.bytes), (1, 1, 10), "the others' time is over");
+        assert_eq!((tickets.subjects.len(), tickets.nets.len()), (1, 1));
+    }
+
+    #[test]
+    fn au26_its_credentials_are_bounded_in_bytes() {
+        let (mut tickets, now) = (Tickets::default(), start());
+        tickets.sell("large", sold(MOST_BYTES), buyer(1), now).unwrap();
+        assert_eq!(tickets.sell("more", sold(1), buyer(2), now).unwrap_err().reason, Reason::TicketsFull);
+        assert!(tickets.redeem("large", now).is_some());
+        tickets.sell("more", sold(1), buyer(2), now).unwrap();
+    }
+
+    #[test]
+    fn au26_nobody_buys_all_of_it() {
+        let now = start();
+        let subject = |_: u32| Buyer { net: None, ..buyer(1) };
+        let network = |number: u32| Buyer { net: buyer(1).net, ..buyer(number) };
+        let bounds: [(u32, &dyn Fn(u32) -> Buyer); 2] = [(MOST_OF_A_SUBJECT, &subject), (MOST_OF_A_NETWORK, &network)];
+        for (bound, buyer_of) in bounds {
+            let mut tickets = Tickets::default();
+            for number in 0..bound {
+                tickets.sell(&number.to_string(), sold(1), buyer_of(number), now).unwrap();
+            }
+            let refused = tickets.sell("more", sold(1), buyer_of(bound), now).unwrap_err();
+            assert_eq!((refused.reason, refused.retry_after), (Reason::TicketsUnused, Some(TICKET_LIFE)));
+            tickets.sell("another's", sold(1), buyer(70_000), now).unwrap();
+            assert!(tickets.redeem("0", now).is_some());
+            tickets.sell("more", sold(1), buyer_of(bound), now).unwrap();
+        }
+    }
+}
