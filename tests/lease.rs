@@ -5,7 +5,7 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 use support::endpoint::switching;
@@ -14,6 +14,7 @@ use support::house::HEADER_ONLY;
 use support::tokens::now;
 use support::{Cases, Endpoint, Ends, House, Plan, Request, Transport, cases};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use wsgate::session::Cause;
 
 /// The header in which the backend is told.

@@ -137,6 +137,11 @@ fn is_token_piece(piece: &str) -> bool {
     percent_decoded(piece.split('=').next().unwrap_or_default().as_bytes()) == b"token"
 }
 
+/// The piece in which a client says how it will call its session: no backend sees it.
+fn is_session_piece(piece: &str) -> bool {
+    percent_decoded(piece.split('=').next().unwrap_or_default().as_bytes()) == b"wsgate_session"
+}
+
 /// Every cookie: (as sent, its name, its value).
 fn cookies(head: &NaiveHead) -> Vec<(&str, &str, &str)> {
     let pairs = head.all("cookie").into_iter().flat_map(|line| line.split(';')).map(trimmed);
@@ -175,8 +180,8 @@ fn judge_credential(client: &NaiveHead) {
 
 fn judge_forwarded(client: &NaiveHead, backend: &NaiveHead) {
     let path = client.first[1].split('?').next().unwrap_or_default();
-    let kept: Option<Vec<&str>> =
-        query(client).map(|query| query.split('&').filter(|piece| !is_token_piece(piece)).collect());
+    let is_ours = |piece: &&str| is_token_piece(piece) || is_session_piece(piece);
+    let kept: Option<Vec<&str>> = query(client).map(|query| query.split('&').filter(|piece| !is_ours(piece)).collect());
     let target = match kept.filter(|kept| !kept.is_empty()) {
         Some(kept) => format!("{path}?{}", kept.join("&")),
         None => path.to_owned(),
