@@ -31,6 +31,7 @@ mod house;
 mod ledger;
 mod random;
 mod readings;
+mod refusals;
 pub mod reload;
 mod sessions;
 mod snapshot;
@@ -42,6 +43,7 @@ use health::{HealthState, Readiness};
 use house::{Door, House};
 use ledger::Ledger;
 use readings::Readings;
+use refusals::Refusals;
 use reload::{Keeper, Kept, Reloaded};
 
 /// How long another gateway may hold the state: one that is about to end.
@@ -106,6 +108,8 @@ impl Gateway {
         let admin = config.gateway.admin.as_deref().map(AdminSocket::bind).transpose();
         let admin = admin.map_err(|error| StartError::Unusable(error.to_string()))?;
         let kept = Kept::of(&config);
+        let refusals = Refusals::before(observer);
+        let observer: SharedObserver = Arc::<Refusals>::clone(&refusals);
         let readings = Readings::default();
         let metrics = Arc::new(Metrics::new(readings.source(), system_clock()));
         let (ledger, said) = open_ledger(&config).await.map_err(StartError::Unusable)?;
@@ -124,7 +128,7 @@ impl Gateway {
             drain_asked: End::new(),
         };
         if let Some(socket) = admin {
-            gateway.open_admin(socket);
+            gateway.open_admin(socket, refusals);
         }
         gateway.open(listeners, health.map(|(_, listener)| listener), kept, asked);
         Ok(gateway)
@@ -181,9 +185,9 @@ impl Gateway {
         self.drain_asked.cancelled().await;
     }
 
-    fn open_admin(&self, socket: AdminSocket) {
-        let admin =
-            Admin { house: Arc::clone(&self.house), reloads: self.reloads.clone(), drain: self.drain_asked.clone() };
+    fn open_admin(&self, socket: AdminSocket, refusals: Arc<Refusals>) {
+        let (house, reloads, drain) = (Arc::clone(&self.house), self.reloads.clone(), self.drain_asked.clone());
+        let admin = Admin { house, refusals, reloads, drain };
         self.services.spawn(admin::serve(socket, Arc::new(admin)));
     }
 
