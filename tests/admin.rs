@@ -8,12 +8,13 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use support::admin::{ADMIN, SOCKET, call, exchange};
 use support::house::ORIGIN;
 use support::process::ran;
 use support::{Cases, House, Plan, cases, within};
 use wsgate::gateway::{Gateway, StartError};
+use wsgate::policy::Reason;
 use wsgate::session::Cause;
 
 fn plan() -> Plan {
@@ -27,6 +28,7 @@ async fn a_wrong_call_is_told_so_and_changes_nothing() {
     let long = format!("{{\"x\":\"{}\"}}", "x".repeat(65 << 10));
     let json = "Content-Type: application/json\r\n";
     let nobody = "/api/sessions/00000000000000000000000000000000";
+    let refusal = "/api/refusals/00000000000000000000000000000000";
     #[rustfmt::skip]
     let wrong = [
         ("no such path", "GET", "/", "", "", 404, "not_found"),
@@ -42,6 +44,11 @@ async fn a_wrong_call_is_told_so_and_changes_nothing() {
         ("a body that asks for more", "POST", "/api/drain", json, "{\"now\":true}", 400, "malformed"),
         ("a body that is too long", "POST", "/api/drain", json, long.as_str(), 413, "too_large"),
         ("an id that is none", "DELETE", "/api/sessions/..", "", "", 400, "malformed"),
+        ("a refusal that is written", "POST", refusal, "", "", 405, "method_not_allowed"),
+        ("a refusal whose id is none", "GET", "/api/refusals/", "", "", 400, "malformed"),
+        ("a refusal that nobody had", "GET", refusal, "", "", 404, "unknown_refusal"),
+        ("a top that is written", "DELETE", "/api/top/bytes", "", "", 405, "method_not_allowed"),
+        ("a top of nothing", "GET", "/api/top", "", "", 404, "not_found"),
         ("a session that is not here", "DELETE", nobody, "", "", 404, "unknown_session"),
     ];
     let mut cases = Cases::of("wrong calls");
@@ -115,6 +122,83 @@ async fn commands_reload_list_and_drain() {
     gone.ended(2).complained(&["does the gateway run?"]);
     cases.held("OP01", "a drain");
     cases.all(4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_is_explained_by_the_gateway_that_told_it() {
+    let house = plan().build().await;
+    let folder = house.folder.path();
+    let mark = house.record.mark();
+    let mut foreign = house.request_with(|request| request.set("Origin", "https://evil.test"));
+    foreign.target("/chat?access_token=a-secret-that-nobody-may-see");
+    let answer = house.refuses(&foreign, Reason::OriginNotAllowed).await.unwrap();
+    let id = house.record.refused(mark).await.who.id.to_string();
+    assert!(String::from_utf8_lossy(&answer.body).contains(&id), "the client was shown it");
+    let (status, told) = call(&house, "GET", &format!("/api/refusals/{id}"), "", "").await;
+    let facts = ["id", "reason", "status", "client", "path", "origin"].map(|name| told[name].clone());
+    let expected = json!([id, "origin_not_allowed", 403, "127.0.0.1", "/chat", "https://evil.test"]);
+    assert_eq!((status, json!(facts)), (200, expected));
+    assert!(!told.to_string().contains("secret"), "OP10: {told}");
+    let explained =
+        ["refused 403", "reason: origin_not_allowed", "origin: https://evil.test", "not in the policy's list"];
+    ran(folder, &["explain", &id], "").await.ended(0).told(&explained);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let socket = folder.join(SOCKET);
+    let asked = ["explain", &id, "--socket", socket.to_str().unwrap()];
+    ran(elsewhere.path(), &asked, "").await.ended(0).told(&explained);
+    let log = format!("{{\"id\":\"{id}\",\"event\":\"refused\",\"reason\":\"from_the_log\"}}\n");
+    ran(folder, &["explain", &id], &log).await.ended(0).told(&["reason: from_the_log"]);
+    let unknown = "0".repeat(32);
+    ran(folder, &["explain", &unknown], "").await.ended(1).told(&["none of the last 4096 refusals"]);
+    ran(elsewhere.path(), &["explain", &id], "").await.ended(1).told(&["no gateway can be asked: gateway.toml"]);
+    cases::held("OP11", "a refusal is explained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn top_shows_who_sends_how_much() {
+    let house = plan().second_policy("other", "[route]\npaths = [\"/other\"]").build().await;
+    let mut quiet = house.session().await;
+    let (other, _) = house.session_of(&house.request_with(|request| request.target("/other"))).await;
+    quiet.echoes("before anybody looked").await;
+    for by in ["bytes", "messages"] {
+        let mark = house.record.mark();
+        let mut busy = house.session().await;
+        let id = house.record.opened(mark).await.who.id.to_string();
+        let path = format!("/api/top/{by}");
+        let talks = async {
+            loop {
+                busy.echoes("a message of some bytes").await;
+            }
+        };
+        let (status, told) =
+            tokio::select! { told = call(&house, "GET", &path, "", "") => told, () = talks => unreachable!() };
+        assert_eq!((status, &told["total"]), (200, &json!(3)), "{told}");
+        let policies = told["policies"].as_array().unwrap();
+        let counts: Vec<_> = policies.iter().map(|one| (one["policy"].as_str(), one["sessions"].as_u64())).collect();
+        assert_eq!(counts, [(Some("chat"), Some(2)), (Some("other"), Some(1))]);
+        let sessions = told["sessions"].as_array().unwrap();
+        assert_eq!(sessions[0]["id"], json!(id), "{told}");
+        for way in ["from_client", "from_backend"] {
+            let rates = |one: &Value| ["messages_per_s", "bytes_per_s"].map(|what| one[way][what].as_u64().unwrap());
+            let [messages, bytes] = rates(&sessions[0]);
+            assert!(messages > 0 && bytes > 20 * messages, "{told}");
+            assert_eq!([&sessions[1], &sessions[2], &policies[1]].map(rates), [[0, 0]; 3], "{told}");
+            assert_eq!(rates(&policies[0]), [messages, bytes], "{told}");
+        }
+        drop(busy);
+        house.record.closed(mark).await;
+    }
+    let shown = ran(house.folder.path(), &["top", "--messages", "-n", "1"], "").await;
+    shown.ended(0).told(&[
+        "2 sessions; a second's worth",
+        "policy chat: 1 sessions, up 0/s 0B/s",
+        "policy other: 1 sessions",
+    ]);
+    assert_eq!(shown.out.lines().count(), 4, "{}", shown.out);
+    assert!(!shown.out.contains('\u{1b}'), "a pipe is no terminal");
+    drop((quiet, other));
+    house.is_at_rest().await;
+    cases::held("OP11", "who sends how much");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,8 +22,8 @@ use shuttle::{Config, Runner, thread};
 use wsgate_models::config::AddressRules;
 use wsgate_models::limits::{Bounds, Fill, IN_56, Limits, Payer, Usage};
 use wsgate_models::peer::ClientAddr;
-use wsgate_models::policy::quota::{NetworkRules, Quotas};
 use wsgate_models::policy::PolicyName;
+use wsgate_models::policy::quota::{NetworkRules, Quotas};
 use wsgate_models::units::Rate;
 
 /// Schedules that each of the two schedulers tries.

@@ -1,7 +1,7 @@
 //! `wsgate explain`: why was this handshake refused, or why would it be?
 //!
-//! Three questions: what a code means; what the log on standard input says of a connection's id; what the gate says of
-//! a handshake that the arguments describe. A token comes from a file or from standard input, never as an argument.
+//! Three questions: what a code means; what the log on standard input, or else the running gateway, says of a connection's
+//! id; what the gate says of a handshake that the arguments describe. A token comes from a file or from standard input, never as an argument.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::admin::{self, Call};
 use super::{Exit, complain, environment, unix_now};
 use crate::config;
 use crate::config::described::{Description, Gate};
@@ -27,7 +28,8 @@ const LINE_BYTES: u64 = 64 << 10;
 /// `wsgate explain`.
 #[derive(Args, Debug)]
 pub struct ExplainArgs {
-    /// A code, such as origin_not_allowed; or the id that a refused client was shown, with the log on standard input
+    /// A code, such as origin_not_allowed; or the id that a refused client was shown: it is looked for in the log on standard
+    /// input, and else asked of the running gateway
     #[arg(value_name = "CODE|ID", required_unless_present = "url", conflicts_with = "url")]
     what: Option<String>,
     /// Judge a handshake to this URL by the policies of --config
@@ -36,6 +38,9 @@ pub struct ExplainArgs {
     /// The configuration
     #[arg(short, long, value_name = "FILE", default_value = "gateway.toml", env = "WSGATE_CONFIG")]
     config: PathBuf,
+    /// The admin socket of the running gateway. Default: the one that the configuration names
+    #[arg(long, value_name = "PATH", conflicts_with = "url")]
+    socket: Option<PathBuf>,
     /// The Origin; without it none is sent
     #[arg(long, requires = "url")]
     origin: Option<String>,
@@ -73,8 +78,7 @@ fn answer(args: &ExplainArgs, log: Log, input: &mut dyn BufRead, out: &mut dyn W
         (Some(url), _) => judge(args, url, input),
         (None, Some(what)) => match explain_code(what) {
             Some(explanation) => Ok(explanation),
-            None if log == Log::Typed && !is_id(what) => Ok(unknown(what)),
-            None => find_in_log(what, input),
+            None => explain_id(args, what, log, input),
         },
         (None, None) => Err(Failure::CouldNotRun("name a code, an id, or a --url".into())),
     };
@@ -124,13 +128,44 @@ fn is_id(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
+/// What the log says of an id, and else what the running gateway does.
+fn explain_id(args: &ExplainArgs, id: &str, log: Log, input: &mut dyn BufRead) -> Result<Explanation, Failure> {
+    let logged = if log == Log::Piped { find_in_log(id, input)? } else { None };
+    match logged {
+        Some(text) => Ok(Explanation { text, exit: Exit::Well }),
+        None if is_id(id) => Ok(ask(args, id).unwrap_or_else(|why| {
+            let text = format!("{}; and no gateway can be asked: {why}", unknown(id).text);
+            Explanation { text, exit: Exit::Findings }
+        })),
+        None => Ok(unknown(id)),
+    }
+}
+
+/// Asks the running gateway; an error says why it cannot be.
+fn ask(args: &ExplainArgs, id: &str) -> Result<Explanation, String> {
+    let socket = args.socket.clone().map_or_else(|| config::admin_socket(&args.config), Ok)?;
+    let call = Call::new("GET", format!("/api/refusals/{id}"));
+    let (status, answer) = admin::call(&socket, &call).map_err(|error| format!("{}: {error}", socket.display()))?;
+    if status != 200 {
+        let text = format!("{id}: {}", admin::word(&answer["message"]));
+        return Ok(Explanation { text, exit: Exit::Findings });
+    }
+    let mut text = format!("{} refused {}", admin::word(&answer["at"]), answer["status"]);
+    for name in ["client", "subject", "policy", "path", "origin", "reason", "detail", "why"] {
+        if answer[name].is_string() {
+            text.push_str(&format!("\n  {name}: {}", admin::word(&answer[name])));
+        }
+    }
+    Ok(Explanation { text, exit: Exit::Well })
+}
+
 fn unknown(what: &str) -> Explanation {
     let text = format!("{what}: neither a code of docs/reasons.md nor an id in the log on standard input");
     Explanation { text, exit: Exit::Findings }
 }
 
 /// Finds the lines of a connection in a log of either form.
-fn find_in_log(id: &str, input: &mut dyn BufRead) -> Result<Explanation, Failure> {
+fn find_in_log(id: &str, input: &mut dyn BufRead) -> Result<Option<String>, Failure> {
     let mut found = Vec::new();
     let mut line = String::new();
     loop {
@@ -141,10 +176,7 @@ fn find_in_log(id: &str, input: &mut dyn BufRead) -> Result<Explanation, Failure
             _ => found.extend(told_of(id, &line)),
         }
     }
-    if found.is_empty() {
-        return Ok(unknown(id));
-    }
-    Ok(Explanation { text: found.join("\n"), exit: Exit::Well })
+    Ok(if found.is_empty() { None } else { Some(found.join("\n")) })
 }
 
 /// What a line of the log tells of the connection `id`.
@@ -250,6 +282,7 @@ mod tests {
                 what: Some(what.into()),
                 url: None,
                 config: PathBuf::new(),
+                socket: None,
                 origin: None,
                 subprotocols: Vec::new(),
                 credential: None,
@@ -261,8 +294,7 @@ mod tests {
             assert!(String::from_utf8(out).unwrap().contains(phrase), "{what}");
             let mut unread = log.as_bytes();
             answer(&args, Log::Typed, &mut unread, &mut Vec::new());
-            let waits = unread.len() < log.len();
-            assert_eq!(waits, what == human, "{what}: only an id is looked for in what somebody types");
+            assert_eq!(unread.len(), log.len(), "{what}: nobody types a log");
         }
     }
 }

@@ -25,6 +25,7 @@ pub mod revoke;
 pub mod run;
 pub mod schema;
 pub mod token;
+pub mod top;
 
 use exit::Exit;
 
@@ -61,6 +62,8 @@ enum Command {
     Revoke(revoke::RevokeArgs),
     /// Drop whoever comes from a network, and end its live sessions
     Deny(revoke::DenyArgs),
+    /// Show which live sessions of a running gateway send how much
+    Top(top::TopArgs),
     /// Say why a handshake was, or would be, refused
     Explain(explain::ExplainArgs),
     /// Try the gateway on this machine: one session admitted, hostile ones refused
@@ -113,6 +116,7 @@ fn dispatch(command: Command, out: &mut impl Write) -> Exit {
         Command::Sessions(args) => admin::sessions(&args, out),
         Command::Revoke(args) => revoke::revoke(&args, out),
         Command::Deny(args) => revoke::deny(&args, out),
+        Command::Top(args) => top::run(&args, out),
         Command::Explain(args) => explain::run(&args, &mut io::stdin().lock(), out),
         Command::Demo(args) => demo::run(&args, out),
         Command::Audit(args) => audit::run(&args, out),

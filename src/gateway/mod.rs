@@ -35,6 +35,7 @@ mod ledger;
 mod queue;
 mod random;
 mod readings;
+mod refusals;
 pub mod reload;
 mod sessions;
 mod snapshot;
@@ -49,6 +50,7 @@ use health::{HealthState, Readiness};
 use house::{Door, House};
 use ledger::Ledger;
 use readings::Readings;
+use refusals::Refusals;
 use reload::{Keeper, Kept, Reloaded};
 
 /// How long another gateway may hold the state: one that is about to end.
@@ -134,6 +136,8 @@ impl Gateway {
             return Err(StartError::Unusable(text));
         }
         let kept = Kept::of(&config);
+        let refusals = Refusals::before(observer);
+        let observer: SharedObserver = Arc::<Refusals>::clone(&refusals);
         let readings = Readings::default();
         let metrics = Arc::new(Metrics::new(readings.source(), system_clock()));
         let (ledger, said) = open_ledger(&config).await.map_err(StartError::Unusable)?;
@@ -156,7 +160,7 @@ impl Gateway {
             listeners: listeners.iter().map(|(_, listener, door)| (door.address, listener.shared())).collect(),
             health: configured_health.zip(health.as_ref().map(Arc::downgrade)),
         };
-        let admin = admin.map(|socket| gateway.open_admin(socket, offer));
+        let admin = admin.map(|socket| gateway.open_admin(socket, offer, refusals));
         gateway.open(listeners, health, kept, asked);
         if inherited.accepting().await.map_err(unusable)? {
             admin.iter().for_each(|admin| admin.socket.keep());
@@ -237,9 +241,10 @@ impl Gateway {
         self.drain_asked.cancelled().await;
     }
 
-    fn open_admin(&self, socket: AdminSocket, offer: Offer) -> Arc<Admin> {
+    fn open_admin(&self, socket: AdminSocket, offer: Offer, refusals: Arc<Refusals>) -> Arc<Admin> {
         let admin = Arc::new(Admin {
             house: Arc::clone(&self.house),
+            refusals,
             reloads: self.reloads.clone(),
             drain: self.drain_asked.clone(),
             offer,

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{Answer, LONGEST_BODY, diagnostic, page};
 use crate::config::Diagnostics;
+use crate::gateway::refusals::MOST;
 use crate::policy::revocation::Full;
 use crate::policy::revocation::order::Wrong;
 
@@ -22,6 +23,7 @@ pub(super) enum Fault {
     UnknownSession,
     UnknownPolicy,
     UnknownEntry,
+    UnknownRefusal,
     Full(Full),
     Configuration(Diagnostics),
     Ending,
@@ -58,6 +60,7 @@ impl Fault {
             Self::UnknownSession => (StatusCode::NOT_FOUND, "unknown_session"),
             Self::UnknownPolicy => (StatusCode::NOT_FOUND, "unknown_policy"),
             Self::UnknownEntry => (StatusCode::NOT_FOUND, "unknown_entry"),
+            Self::UnknownRefusal => (StatusCode::NOT_FOUND, "unknown_refusal"),
             Self::Full(_) => (StatusCode::INSUFFICIENT_STORAGE, "revocations_full"),
             Self::Configuration(_) => (StatusCode::UNPROCESSABLE_ENTITY, "configuration"),
             Self::Ending => (StatusCode::SERVICE_UNAVAILABLE, "ending"),
@@ -67,8 +70,8 @@ impl Fault {
     fn message(&self) -> String {
         match self {
             Self::NotFound => String::from(
-                "there are /api/reload, /api/drain, /api/take-over, /api/sessions, /api/sessions/ID, /api/revoke, /api/revocations and \
-                 /api/deny",
+                "there are /api/reload, /api/drain, /api/take-over, /api/sessions, /api/sessions/ID, /api/revoke, \
+                 /api/revocations, /api/deny, /api/refusals/ID, /api/top/bytes and /api/top/messages",
             ),
             Self::Method(wanted) => format!("only {wanted}"),
             Self::ContentType => String::from("a body is application/json"),
@@ -78,6 +81,7 @@ impl Fault {
             Self::UnknownSession => String::from("no session with this id lives here"),
             Self::UnknownPolicy => String::from("`policy`: there is no policy of this name"),
             Self::UnknownEntry => String::from("no call revoked this: what a file lists is lifted there"),
+            Self::UnknownRefusal => format!("none of the last {MOST} refusals that were answered has this id"),
             Self::Full(full) => full.to_string(),
             Self::Configuration(_) => String::from("nothing was changed"),
             Self::Ending => String::from("the gateway ends"),

@@ -27,12 +27,15 @@ use tokio::time::{sleep, timeout};
 
 mod fault;
 mod revoke;
+mod top;
 
 use fault::Fault;
+use top::By;
 
 use super::End;
 use super::handover::{Offer, PROTOCOL};
 use super::house::House;
+use super::refusals::Refusals;
 use super::reload::{Asked, Judged, Reloaded};
 use super::sessions::Resident;
 use crate::config::Diagnostic;
@@ -54,12 +57,15 @@ const READ_DEADLINE: Duration = Duration::from_secs(2);
 const LONGEST_BODY: usize = 64 << 10;
 /// The pause after `accept` failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Below this path each refusal has its own.
+const REFUSALS: &str = "/api/refusals/";
 /// The most sessions of one answer.
 const MOST_SESSIONS: usize = 1000;
 
 /// What calls reach.
 pub(super) struct Admin {
     pub(super) house: Arc<House>,
+    pub(super) refusals: Arc<Refusals>,
     pub(super) reloads: mpsc::Sender<Asked>,
     /// Cancelled by a call that asks for a drain.
     pub(super) drain: End,
@@ -81,6 +87,8 @@ enum Place {
     Revoke,
     Revocations,
     Deny,
+    Refusal(ConnectionId),
+    Top(By),
 }
 
 /// What a call asks for.
@@ -95,6 +103,8 @@ enum Call {
     Lift(Order),
     Revocations,
     Denials,
+    Refusal(ConnectionId),
+    Top(By),
 }
 
 /// Serves until the gateway ends, and takes the socket away.
@@ -189,6 +199,9 @@ impl Place {
             "/api/revoke" => Self::Revoke,
             "/api/revocations" => Self::Revocations,
             "/api/deny" => Self::Deny,
+            "/api/top/bytes" => Self::Top(By::Bytes),
+            "/api/top/messages" => Self::Top(By::Messages),
+            _ if path.starts_with(REFUSALS) => Self::Refusal(id_below(REFUSALS, path)?),
             _ => Self::Session(id_below("/api/sessions/", path)?),
         })
     }
@@ -196,7 +209,7 @@ impl Place {
     fn methods(self) -> &'static str {
         match self {
             Self::Reload | Self::Drain | Self::TakeOver => "POST",
-            Self::Sessions | Self::Revocations => "GET",
+            Self::Sessions | Self::Revocations | Self::Refusal(_) | Self::Top(_) => "GET",
             Self::Session(_) => "DELETE",
             Self::Revoke => "POST, DELETE",
             Self::Deny => "GET, POST, DELETE",
@@ -218,6 +231,8 @@ impl Place {
             Self::Sessions => Call::Sessions,
             Self::Session(id) => Call::End(id),
             Self::Revocations => Call::Revocations,
+            Self::Refusal(id) => Call::Refusal(id),
+            Self::Top(by) => Call::Top(by),
         };
         takes_nothing(body).map(|()| call)
     }
@@ -271,6 +286,8 @@ impl Admin {
             Call::Revoke(order) => self.revoke(order).await,
             Call::Lift(order) => self.lift(order).await,
             Call::Revocations => Ok(self.revocations(|_| true)),
+            Call::Refusal(id) => self.refusals.find(id).ok_or(Fault::UnknownRefusal),
+            Call::Top(by) => Ok(self.top(by).await),
             Call::Denials => Ok(self.revocations(|target| matches!(target, Target::Denial(_)))),
         }
     }

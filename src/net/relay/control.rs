@@ -1,13 +1,13 @@
 //! What others may ask of a session.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Context;
 use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
 
-use crate::session::{Cause, SessionRules};
+use crate::session::{Cause, SessionRules, Side, Traffic};
 
 /// Ends a session from outside, or changes what it is held to: kept beside whoever may revoke, drain or replace it.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +30,14 @@ struct Request {
     has_terms: AtomicBool,
     terms: Mutex<Option<Terms>>,
     waker: AtomicWaker,
+    /// What was passed on so far, of the client and of the backend. One task writes it, and whoever asks reads it.
+    passed: [Passed; 2],
+}
+
+#[derive(Debug, Default)]
+struct Passed {
+    messages: AtomicU64,
+    bytes: AtomicU64,
 }
 
 /// What was asked so far.
@@ -72,6 +80,26 @@ impl Control {
     pub fn cut(&self) {
         self.0.is_cut.store(true, Ordering::Release);
         self.0.waker.wake();
+    }
+
+    /// What the client and what the backend sent and was passed on so far.
+    pub fn traffic(&self) -> [Traffic; 2] {
+        let read = |passed: &Passed| Traffic {
+            messages: passed.messages.load(Ordering::Relaxed),
+            bytes: passed.bytes.load(Ordering::Relaxed),
+        };
+        self.0.passed.each_ref().map(read)
+    }
+
+    /// Notes what a side sent and was passed on so far: two plain stores.
+    pub(super) fn passed(&self, from: Side, total: Traffic) {
+        let [client, backend] = &self.0.passed;
+        let passed = match from {
+            Side::Client => client,
+            Side::Backend => backend,
+        };
+        passed.messages.store(total.messages, Ordering::Relaxed);
+        passed.bytes.store(total.bytes, Ordering::Relaxed);
     }
 
     /// Holds the session to other terms; the last ones count.

@@ -75,12 +75,12 @@ where
         let Self { client, backend, backend_leftover, session, control, observer, places } = self;
         let mut client = Wire::new(client, Vec::new());
         let mut backend = Wire::new(backend, backend_leftover);
-        let mut turns = Turns { session, observer, told: [Traffic::default(); 2] };
+        let mut turns = Turns { session, observer, control };
         // What an `async fn` takes as an argument and moves, its future holds twice.
         async move {
-            let ended = turns.carry_out(&mut client, &mut backend, &control).await;
+            let ended = turns.carry_out(&mut client, &mut backend).await;
             tell(&ended);
-            linger(&mut client, &mut backend, &control).await;
+            linger(&mut client, &mut backend, &turns.control).await;
             if ended.cause == Cause::WriteStall {
                 // The side that took nothing will not take what the kernel keeps for it.
                 match ended.by {
@@ -117,7 +117,8 @@ where
 struct Turns {
     session: Session,
     observer: SharedObserver,
-    told: [Traffic; 2],
+    /// It knows, too, what the observer was told of.
+    control: Control,
 }
 
 /// Whether a turn changed anything.
@@ -129,7 +130,7 @@ enum Moved {
 
 impl Turns {
     /// Carries until the session is over.
-    async fn carry_out<C, B>(&mut self, client: &mut Wire<C>, backend: &mut Wire<B>, control: &Control) -> Ended
+    async fn carry_out<C, B>(&mut self, client: &mut Wire<C>, backend: &mut Wire<B>) -> Ended
     where
         C: AsyncRead + AsyncWrite + Unpin,
         B: AsyncRead + AsyncWrite + Unpin,
@@ -138,7 +139,7 @@ impl Turns {
         let mut alarm = Alarm::new(timer.as_mut());
         poll_fn(|cx| {
             let mut now = time::Instant::now().into_std();
-            match control.poll(cx) {
+            match self.control.poll(cx) {
                 Asked::Nothing => {}
                 Asked::Adopt(Terms { rules, credential_ends }) => self.session.adopt(rules, credential_ends, now),
                 Asked::End(cause) => self.session.begin_close(cause, now),
@@ -184,14 +185,14 @@ impl Turns {
         cx.waker().wake_by_ref();
     }
 
-    fn tell(&mut self) {
-        for (side, told) in Side::BOTH.into_iter().zip(&mut self.told) {
+    fn tell(&self) {
+        for (side, told) in Side::BOTH.into_iter().zip(self.control.traffic()) {
             let total = self.session.traffic(side);
             let messages = total.messages.saturating_sub(told.messages);
             let bytes = total.bytes.saturating_sub(told.bytes);
             if bytes > 0 || messages > 0 {
                 self.observer.traffic(side.direction(), Traffic { messages, bytes });
-                *told = total;
+                self.control.passed(side, total);
             }
         }
     }
