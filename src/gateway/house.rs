@@ -15,6 +15,7 @@ use rustix::process::{Resource, getrlimit};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+use super::backends;
 use super::sessions::{Resident, Sessions};
 use super::snapshot::Snapshot;
 use super::{End, StartError};
@@ -36,6 +37,8 @@ pub(super) struct House {
     pub(super) tls_turns: Semaphore,
     pub(super) lingering: Semaphore,
     pub(super) sessions: Sessions,
+    /// The tasks that watch over servers.
+    watches: TaskTracker,
     /// The tasks of handshakes and sessions.
     pub(super) connections: TaskTracker,
     /// Cancelled when the listeners are to stop.
@@ -59,7 +62,9 @@ pub(super) struct Door {
 impl House {
     pub(super) fn new(config: Config, observer: SharedObserver) -> Result<Self, StartError> {
         let Config { gateway, policies, keys, .. } = config;
-        let snapshot = Snapshot::first(policies, &keys).map_err(StartError::Unusable)?;
+        let sessions = Sessions::default();
+        let ground = backends::ground(&observer, &sessions);
+        let snapshot = Snapshot::first(policies, &keys, ground).map_err(StartError::Unusable)?;
         let tls_turns = tls_turns(&gateway);
         Ok(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
@@ -73,7 +78,8 @@ impl House {
             rules: gateway.admission,
             tls_turns: Semaphore::new(tls_turns),
             lingering: Semaphore::new(LINGER_SLOTS),
-            sessions: Sessions::default(),
+            sessions,
+            watches: TaskTracker::new(),
             connections: TaskTracker::new(),
             closing: End::new(),
             end: End::new(),
@@ -93,9 +99,16 @@ impl House {
         self.sessions.cut_all();
     }
 
+    /// Begins to watch over the servers of the first snapshot.
+    pub(super) fn watch_backends(&self) {
+        self.snapshot.load().dialers.values().for_each(|dialer| dialer.watch(&self.watches, &self.end));
+    }
+
     /// Judges by `next` from here on; the sessions that it may judge otherwise than `current` did.
     pub(super) fn replace(&self, current: &Snapshot, next: Arc<Snapshot>) -> Vec<Arc<Resident>> {
         let touched = current.touched_by(&next);
+        backends::only_of(current, &next).for_each(|dialer| dialer.retire());
+        backends::only_of(&next, current).for_each(|dialer| dialer.watch(&self.watches, &self.end));
         self.snapshot.store(next);
         self.sessions.of(&touched)
     }

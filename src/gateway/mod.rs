@@ -23,6 +23,7 @@ use crate::telemetry::metrics::Metrics;
 mod accept;
 mod admin;
 mod answer;
+mod backends;
 mod clock;
 mod connection;
 mod entrance;
@@ -105,6 +106,7 @@ impl Gateway {
         let metrics = Arc::new(Metrics::new(readings.source(), system_clock()));
         let house = Arc::new(House::new(config, Arc::new(Fanout::new(Arc::clone(&metrics), observer)))?);
         readings.read_from(&house, doors(&listeners));
+        house.watch_backends();
         let (reloads, asked) = mpsc::channel(reload::MOST_WAITING);
         let gateway = Self {
             house,

@@ -10,8 +10,9 @@ use super::clock;
 use super::snapshot::Snapshot;
 use crate::net::relay::{Control, Terms};
 use crate::peer::ConnectionId;
+use crate::policy::balance::Orphans;
 use crate::policy::standing::{Standing, Upheld};
-use crate::policy::{PolicyName, Refusal};
+use crate::policy::{PolicyName, Reason, Refusal};
 use crate::session::Cause;
 
 /// Every live session by its id; bounded by the gateway's session slots.
@@ -57,10 +58,20 @@ impl Resident {
         self.generation.load(Ordering::Relaxed)
     }
 
+    fn is_on(&self, policy: &PolicyName, server: &str) -> bool {
+        *self.server == *server && self.standing.policy() == policy
+    }
+
     /// Judges it by another snapshot; what it is held to from here on.
     pub(super) fn judge(&self, snapshot: &Snapshot) -> Result<Upheld, Refusal> {
         self.generation.fetch_max(snapshot.generation, Ordering::Relaxed);
-        self.standing.judge(&snapshot.policies, &snapshot.keys)
+        let upheld = self.standing.judge(&snapshot.policies, &snapshot.keys)?;
+        let upstream = &upheld.policy.upstream;
+        let is_named = || upstream.servers.iter().any(|server| *server.name == *self.server);
+        if upstream.balancing.removed == Orphans::Close && !is_named() {
+            return Err(Refusal::new(Reason::BackendRemoved).with_detail(self.server.as_ref()));
+        }
+        Ok(upheld)
     }
 
     /// Judges it by another snapshot, and tells it what comes of that: other terms, or its end.
@@ -71,7 +82,8 @@ impl Resident {
                 Ok(())
             }
             Err(refusal) => {
-                self.control.end(Cause::Revoked);
+                let is_orphan = refusal.reason == Reason::BackendRemoved;
+                self.control.end(if is_orphan { Cause::ServerRemoved } else { Cause::Revoked });
                 Err(refusal)
             }
         }
@@ -120,6 +132,13 @@ impl Sessions {
         let mut live = self.lock();
         live.is_over = true;
         live.residents.values().for_each(|resident| resident.control.cut());
+    }
+
+    /// Asks every session on this server of this policy to close.
+    pub(super) fn end_on(&self, policy: &PolicyName, server: &str, cause: Cause) {
+        let live = self.lock();
+        let theirs = live.residents.values().filter(|resident| resident.is_on(policy, server));
+        theirs.for_each(|resident| resident.control.end(cause));
     }
 
     /// How many live.
