@@ -21,8 +21,9 @@ use crate::net::http;
 use crate::net::listener::Incoming;
 use crate::net::relay::Relay;
 use crate::net::tls::{BackendStream, ClientStream};
-use crate::net::upstream::UpstreamConnection;
+use crate::net::upstream::{Call, UpstreamConnection};
 use crate::policy::admission::{Admission, authorize_with_tickets};
+use crate::policy::balance::HashKey;
 use crate::policy::forward::{self, ForwardFacts};
 use crate::policy::revocation::Facts;
 use crate::policy::screen::{Screened, screen};
@@ -179,8 +180,15 @@ async fn admit(
     let key = WebSocketKey::generate(random::bytes()?);
     let cap = policy.upstream.connections_per_server;
     let facts = ForwardFacts { client: transport.client, proto: door.scheme(), request_id: visit.id(), key: &key };
+    let call = Call {
+        key: &key,
+        client: transport.client,
+        hash: HashKey::asked_for(&policy.upstream.balancing.balance, &admission, transport.client),
+        random: u64::from_be_bytes(random::bytes()?),
+    };
     let dial = dialer.dial(
-        &key,
+        &call,
+        |server| house.limits.sessions_on(&policy.name, &server.name),
         |server| house.limits.reserve_server(&policy.name, &server.name, cap),
         |server| forward::build_request(&admission, server, facts),
     );

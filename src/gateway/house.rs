@@ -16,6 +16,7 @@ use rustix::process::{Resource, getrlimit};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+use super::backends;
 use super::ledger::Ledger;
 use super::queue::Queue;
 use super::sessions::{Resident, Sessions};
@@ -47,6 +48,8 @@ pub(super) struct House {
     pub(super) till: Till,
     /// Places for those who are told of a refusal by a Close frame.
     pub(super) telling: Semaphore,
+    /// The tasks that watch over servers.
+    watches: TaskTracker,
     /// The tasks of handshakes and sessions.
     pub(super) connections: TaskTracker,
     /// Cancelled when the listeners are to stop.
@@ -72,7 +75,9 @@ pub(super) struct Door {
 impl House {
     pub(super) fn new(config: Config, ledger: Ledger, observer: SharedObserver) -> Result<Self, StartError> {
         let Config { gateway, policies, keys, .. } = config;
-        let snapshot = Snapshot::first(policies, &keys).map_err(StartError::Unusable)?;
+        let sessions = Sessions::default();
+        let ground = backends::ground(&observer, &sessions);
+        let snapshot = Snapshot::first(policies, &keys, ground).map_err(StartError::Unusable)?;
         let tls_turns = tls_turns(&gateway);
         let end = End::new();
         let queue = Queue::new(handshakes(&gateway), gateway.admission.queue);
@@ -89,11 +94,12 @@ impl House {
             queue,
             tls_turns: Semaphore::new(tls_turns),
             lingering: Semaphore::new(LINGER_SLOTS),
-            sessions: Sessions::default(),
+            sessions,
             doors: TaskTracker::new(),
             ledger,
             till: Till::default(),
             telling: Semaphore::new(tell::SLOTS),
+            watches: TaskTracker::new(),
             connections: TaskTracker::new(),
             closing: End::new(),
             relieved: end.child_token(),
@@ -113,9 +119,16 @@ impl House {
         self.sessions.cut_all();
     }
 
+    /// Begins to watch over the servers of the first snapshot.
+    pub(super) fn watch_backends(&self) {
+        self.snapshot.load().dialers.values().for_each(|dialer| dialer.watch(&self.watches, &self.end));
+    }
+
     /// Judges by `next` from here on; the sessions that it may judge otherwise than `current` did.
     pub(super) fn replace(&self, current: &Snapshot, next: Arc<Snapshot>) -> Vec<Arc<Resident>> {
         let touched = current.touched_by(&next);
+        backends::only_of(current, &next).for_each(|dialer| dialer.retire());
+        backends::only_of(&next, current).for_each(|dialer| dialer.watch(&self.watches, &self.end));
         self.snapshot.store(next);
         self.sessions.of(&touched)
     }

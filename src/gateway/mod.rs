@@ -23,6 +23,7 @@ use crate::telemetry::metrics::Metrics;
 mod accept;
 mod admin;
 mod answer;
+mod backends;
 mod calls;
 mod clock;
 mod connection;
@@ -144,6 +145,7 @@ impl Gateway {
         let house = Arc::new(House::new(config, ledger, Arc::new(Fanout::new(Arc::clone(&metrics), observer)))?);
         said.into_iter().for_each(|said| house.notice(Level::Warning, "state_torn", said));
         readings.read_from(&house, doors(&listeners));
+        house.watch_backends();
         let (reloads, asked) = mpsc::channel(reload::MOST_WAITING);
         let gateway = Self {
             house,

@@ -10,7 +10,7 @@ use super::house::{Door, House};
 use crate::config::Certificate;
 use crate::limits::Fill;
 use crate::policy::revocation::MOST_ENTRIES;
-use crate::telemetry::metrics::{self, CertificateLife, Source, TableFill};
+use crate::telemetry::metrics::{self, CertificateLife, ServerState, Source, TableFill};
 
 /// Where a scrape will read from.
 #[derive(Default)]
@@ -59,9 +59,25 @@ impl Origin {
                 entries("revocations", called.len()),
                 entries("revocations_listed", listed.len()),
             ],
+            servers: servers(&house),
             certificates: self.doors.iter().flat_map(|door| certificates(door)).collect(),
         })
     }
+}
+
+fn servers(house: &House) -> Vec<ServerState> {
+    let snapshot = house.snapshot.load();
+    let of_policy = snapshot.dialers.iter().flat_map(|(policy, dialer)| {
+        dialer.readings().map(|reading| ServerState {
+            sessions: house.limits.sessions_on(policy, &reading.server).into(),
+            policy: policy.as_str().to_owned(),
+            server: reading.server,
+            is_open: reading.is_open,
+        })
+    });
+    let mut servers: Vec<_> = of_policy.collect();
+    servers.sort_by(|a, b| (&a.policy, &a.server).cmp(&(&b.policy, &b.server)));
+    servers
 }
 
 fn certificates(door: &Door) -> Vec<CertificateLife> {

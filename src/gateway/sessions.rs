@@ -13,6 +13,7 @@ use super::clock;
 use super::snapshot::Snapshot;
 use crate::net::relay::{Control, Terms};
 use crate::peer::{ConnectionId, SessionId};
+use crate::policy::balance::Orphans;
 use crate::policy::revocation::Facts;
 use crate::policy::standing::{Renewal, Standing, Upheld};
 use crate::policy::{PolicyName, Reason, Refusal};
@@ -80,6 +81,10 @@ impl Resident {
         self.generation.load(Ordering::Relaxed)
     }
 
+    fn is_on(&self, policy: &PolicyName, server: &str) -> bool {
+        *self.server == *server && self.standing.policy() == policy
+    }
+
     /// Judges it by another snapshot; what it is held to from here on.
     pub(super) fn judge(&self, snapshot: &Snapshot) -> Result<Upheld, Refusal> {
         self.judge_by(self.renewal().as_deref(), snapshot)
@@ -94,7 +99,8 @@ impl Resident {
                 Ok(())
             }
             Err(refusal) => {
-                self.control.end(Cause::Revoked);
+                let is_orphan = refusal.reason == Reason::BackendRemoved;
+                self.control.end(if is_orphan { Cause::ServerRemoved } else { Cause::Revoked });
                 Err(refusal)
             }
         }
@@ -114,7 +120,13 @@ impl Resident {
 
     fn judge_by(&self, renewal: Option<&Renewal>, snapshot: &Snapshot) -> Result<Upheld, Refusal> {
         self.generation.fetch_max(snapshot.generation, Ordering::Relaxed);
-        self.standing.judge(renewal, &snapshot.policies, &snapshot.keys)
+        let upheld = self.standing.judge(renewal, &snapshot.policies, &snapshot.keys)?;
+        let upstream = &upheld.policy.upstream;
+        let is_named = || upstream.servers.iter().any(|server| *server.name == *self.server);
+        if upstream.balancing.removed == Orphans::Close && !is_named() {
+            return Err(Refusal::new(Reason::BackendRemoved).with_detail(self.server.as_ref()));
+        }
+        Ok(upheld)
     }
 
     fn renewal(&self) -> MutexGuard<'_, Option<Box<Renewal>>> {
@@ -179,6 +191,15 @@ impl Sessions {
         let mut live = self.lock();
         live.is_over = true;
         live.residents.values().for_each(|resident| resident.control.cut());
+    }
+
+    /// Asks every session on this server of this policy to close.
+    pub(super) fn end_on(&self, policy: &PolicyName, server: &str, cause: Cause) {
+        let live = self.lock();
+        let theirs = live.residents.values().filter(|resident| resident.is_on(policy, server));
+        for resident in theirs {
+            resident.control.end(cause);
+        }
     }
 
     /// How many live.

@@ -3,14 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::net::upstream::Dialer;
+use crate::net::upstream::{Dialer, Ground};
 use crate::policy::auth::Auth;
 use crate::policy::auth::keys::Keys;
 use crate::policy::screen::PolicySet;
 use crate::policy::{Policy, PolicyName};
 
 /// Policies, their dialers and the keys that credentials are verified against.
-#[derive(Debug)]
 pub(super) struct Snapshot {
     /// Counts up with every swap; the policy version of log lines.
     pub(super) generation: u64,
@@ -20,6 +19,8 @@ pub(super) struct Snapshot {
     pub(super) dialers: HashMap<PolicyName, Arc<Dialer>>,
     /// Keys and token tables.
     pub(super) keys: Arc<Keys>,
+    /// What its dialers stand on.
+    ground: Ground,
 }
 
 impl Snapshot {
@@ -27,14 +28,14 @@ impl Snapshot {
     ///
     /// # Errors
     /// Says what cannot be used: the authorities of an upstream, or two policies for the same path.
-    pub(super) fn first(policies: Vec<Arc<Policy>>, keys: &Keys) -> Result<Self, String> {
+    pub(super) fn first(policies: Vec<Arc<Policy>>, keys: &Keys, ground: Ground) -> Result<Self, String> {
         let (policies_before, dialers) = (PolicySet::default(), HashMap::new());
-        let nothing = Self { generation: 0, policies: policies_before, dialers, keys: Arc::default() };
+        let nothing = Self { generation: 0, policies: policies_before, dialers, keys: Arc::default(), ground };
         nothing.next(policies, keys)
     }
 
     /// The next generation. A policy that did not change is the one of this generation, and so is its dialer: it goes on
-    /// where it was in its turn of servers, and with what their names resolved to.
+    /// where it was in its turn of servers. What is known of a server stays where the policy names it still.
     ///
     /// # Errors
     /// As for [`Self::first`].
@@ -42,11 +43,11 @@ impl Snapshot {
         let known: HashMap<_, _> = self.policies.iter().map(|policy| (&policy.name, policy)).collect();
         let (mut kept, mut dialers) = (Vec::with_capacity(policies.len()), HashMap::new());
         for policy in policies {
-            let before = known.get(&policy.name).filter(|before| before.upstream == policy.upstream);
-            let dialer = match before.and_then(|before| self.dialers.get(&before.name)) {
-                Some(dialer) => Arc::clone(dialer),
-                None => Arc::new(
-                    Dialer::new(&policy.upstream)
+            let is_same = known.get(&policy.name).is_some_and(|before| before.upstream == policy.upstream);
+            let dialer = match self.dialers.get(&policy.name) {
+                Some(dialer) if is_same => Arc::clone(dialer),
+                before => Arc::new(
+                    Dialer::new(&policy.name, &policy.upstream, before.map(Arc::as_ref), &self.ground)
                         .map_err(|error| format!("upstream of policy {}: {error}", policy.name))?,
                 ),
             };
@@ -55,7 +56,13 @@ impl Snapshot {
             kept.push(is_same.map_or(policy, |before| Arc::clone(before)));
         }
         let policies = PolicySet::new(kept).map_err(|error| error.to_string())?;
-        Ok(Self { generation: self.generation.saturating_add(1), policies, dialers, keys: self.keys_as(keys) })
+        Ok(Self {
+            generation: self.generation.saturating_add(1),
+            policies,
+            dialers,
+            keys: self.keys_as(keys),
+            ground: self.ground.clone(),
+        })
     }
 
     /// The next generation: the same policies with other keys.
@@ -65,6 +72,7 @@ impl Snapshot {
             policies: self.policies.clone(),
             dialers: self.dialers.clone(),
             keys: self.keys_as(keys),
+            ground: self.ground.clone(),
         }
     }
 

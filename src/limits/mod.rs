@@ -254,6 +254,11 @@ impl<C: Clock> Limits<C> {
         slot.map(ServerPermit::new).ok_or_else(|| cap_reached(Reason::BackendFull).with_detail(server))
     }
 
+    /// How many sessions live on a server, those that are being opened included.
+    pub fn sessions_on(&self, policy: &PolicyName, server: &str) -> u32 {
+        self.servers.count(self.key(&(policy.as_str(), server)))
+    }
+
     /// What is alive. Walks the tables: for a scrape, not for every connection.
     pub fn usage(&self) -> Usage {
         let now = self.elapsed();

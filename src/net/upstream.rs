@@ -1,31 +1,40 @@
-//! The way to a backend: round robin over a policy's servers, one retry on another in the connect phase only, and a
-//! handshake of our own whose answer is verified whole.
+//! The way to a backend: the servers of a policy in the order that its balance gives, one retry on another in the
+//! connect phase only, and a handshake of our own whose answer is verified whole.
 //!
-//! No connection is pooled: each belongs to one session, and is dropped with whatever was not a valid 101.
+//! No connection is pooled: each belongs to one session, and is dropped with whatever was not a valid 101. What is known
+//! of a server outlives the configuration for as long as its policy names it.
 
-use std::io;
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rustix::io::Errno;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
-use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use super::http;
 use super::tls::{BackendStream, ClientTls};
+use crate::peer::ClientAddr;
+use crate::policy::balance::HashKey;
+use crate::policy::balance::condition::{Change, Entry, Met, Openness};
+use crate::policy::balance::order::{Candidate, Draw, order};
 use crate::policy::forward::{Server, ServerHost, Upstream, UpstreamRequest};
-use crate::policy::{Reason, Refusal};
-use crate::ws::head::HeadLimits;
-use crate::ws::opening::{self, Accepted, WebSocketKey};
+use crate::policy::{PolicyName, Reason, Refusal};
+use crate::session::Random;
+use crate::ws::opening::{Accepted, WebSocketKey};
+
+mod checks;
+mod connector;
+mod names;
+mod target;
+
+use connector::{Connector, name_server};
+use target::Target;
 
 /// Servers that one handshake tries to connect to.
 const CONNECT_ATTEMPTS: usize = 2;
 
-/// A backend's answer is held to the bounds that a client's head has by default.
-const ANSWER_LIMITS: HeadLimits = HeadLimits { bytes: 16 << 10, fields: 64, target: 8 << 10 };
+/// When to come back where it is not known when a server is tried again.
+const DOWN_RETRY: Duration = Duration::from_secs(5);
 
 /// A backend connection whose 101 was verified whole. `P` is the slot of the server that took it.
 #[derive(Debug)]
@@ -42,78 +51,200 @@ pub struct UpstreamConnection<P> {
     pub permit: P,
 }
 
+/// A handshake that wants a server.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// The gateway's own key for it.
+    pub key: &'a WebSocketKey,
+    /// Whose it is.
+    pub client: ClientAddr,
+    /// To what it belongs, where the balance asks for that.
+    pub hash: Option<HashKey>,
+    /// Chance.
+    pub random: u64,
+}
+
+/// What a server is known by, and what changed about it.
+#[derive(Clone, Debug)]
+pub struct ServerChange {
+    /// Its policy.
+    pub policy: PolicyName,
+    /// Its name.
+    pub server: String,
+    /// What changed.
+    pub what: Changed,
+}
+
+/// What changed about a server.
+#[derive(Clone, Debug)]
+pub enum Changed {
+    /// Whether handshakes may go there.
+    Condition(Change),
+    /// Its sessions are to be closed: it is down, and its policy says so.
+    SessionsLost,
+    /// Its name resolves no longer, and why; the addresses that it had stay in use.
+    Unresolved(String),
+    /// Its name resolves again.
+    Resolved,
+}
+
+/// What the servers of a gateway share.
+#[derive(Clone)]
+pub struct Ground {
+    /// Is told what changes about servers.
+    pub told: Arc<dyn Fn(ServerChange) + Send + Sync>,
+    /// Where chance comes from.
+    pub random: Random,
+}
+
+/// What a scrape reads of a server.
+#[derive(Clone, Debug)]
+pub struct ServerReading {
+    /// Its name.
+    pub server: String,
+    /// Whether handshakes may go there.
+    pub is_open: bool,
+}
+
 /// The servers of one policy.
-#[derive(Debug)]
 pub struct Dialer {
-    servers: Vec<Target>,
+    policy: PolicyName,
+    upstream: Upstream,
+    targets: Vec<Arc<Target>>,
+    connector: Connector,
     next: AtomicUsize,
-    tls: Option<ClientTls>,
-    connect_timeout: Duration,
-    handshake_timeout: Duration,
-}
-
-/// One server, with what its name resolved to.
-#[derive(Debug)]
-struct Target {
-    server: Server,
-    resolved: Mutex<Resolved>,
-}
-
-/// The addresses that a name had at a time; none before its first lookup.
-#[derive(Debug, Default)]
-struct Resolved {
-    addresses: Vec<SocketAddr>,
-    at: Option<Instant>,
+    ground: Ground,
+    /// Cancelled when what watches the servers is to end.
+    end: CancellationToken,
 }
 
 impl Dialer {
-    /// A dialer for a policy's `[upstream]`.
+    /// A dialer for a policy's `[upstream]`. A server that `before` has, too, stays what it was.
     ///
     /// # Errors
     ///
     /// Says what is wrong with the authorities for `wss://` servers.
-    pub fn new(upstream: &Upstream) -> Result<Self, String> {
+    pub fn new(
+        policy: &PolicyName,
+        upstream: &Upstream,
+        before: Option<&Self>,
+        ground: &Ground,
+    ) -> Result<Self, String> {
         let needs_tls = upstream.servers.iter().any(|server| server.tls);
         let tls = needs_tls.then(|| ClientTls::new(upstream.authorities_pem.as_deref())).transpose();
-        let target = |server: &Server| Target { server: server.clone(), resolved: Mutex::default() };
+        let now = Instant::now().into_std();
+        let targets = upstream.servers.iter().map(|server| {
+            let known = before.and_then(|before| before.targets.iter().find(|target| target.server == *server));
+            match (known, before) {
+                (Some(known), _) => Arc::clone(known),
+                (None, Some(_)) => Arc::new(Target::added(server, now)),
+                (None, None) => Arc::new(Target::new(server)),
+            }
+        });
+        let targets: Vec<_> = targets.collect();
+        if upstream.balancing.health.is_none() {
+            targets.iter().for_each(|target| target.condition().forget_checks());
+        }
         Ok(Self {
-            servers: upstream.servers.iter().map(target).collect(),
+            policy: policy.clone(),
+            upstream: upstream.clone(),
+            targets,
+            connector: Connector {
+                tls: tls.map_err(|error| error.to_string())?,
+                connect_timeout: upstream.connect_timeout,
+                handshake_timeout: upstream.handshake_timeout,
+            },
             next: AtomicUsize::new(0),
-            tls: tls.map_err(|error| error.to_string())?,
-            connect_timeout: upstream.connect_timeout,
-            handshake_timeout: upstream.handshake_timeout,
+            ground: ground.clone(),
+            end: CancellationToken::new(),
         })
     }
 
+    /// Begins to resolve the names of the servers and to ask whether they are well, until [`Dialer::retire`] or `end`.
+    pub fn watch(&self, tasks: &TaskTracker, end: &CancellationToken) {
+        for target in &self.targets {
+            if let ServerHost::Name(name) = &target.server.host {
+                let watch = self.watch_of(target);
+                let lookup = names::system(name.clone(), target.server.port);
+                tasks.spawn(self.until_end(end, names::keep_resolved(watch, lookup)));
+            }
+            if let Some(rules) = &self.upstream.balancing.health {
+                let (connector, host) = (self.connector.clone(), self.upstream.host.clone());
+                let check = checks::check_regularly(self.watch_of(target), connector, rules.clone(), host);
+                tasks.spawn(self.until_end(end, check));
+            }
+        }
+    }
+
+    /// Ends what [`Dialer::watch`] began: another dialer took its place.
+    pub fn retire(&self) {
+        self.end.cancel();
+    }
+
+    fn until_end<W>(&self, end: &CancellationToken, work: W) -> impl Future<Output = ()> + Send + use<W>
+    where
+        W: Future<Output = ()> + Send + 'static,
+    {
+        let (retired, end) = (self.end.clone(), end.clone());
+        async move {
+            let work = end.run_until_cancelled(work);
+            // Nothing comes of it but its end.
+            let _ = retired.run_until_cancelled(work).await;
+        }
+    }
+
+    fn watch_of(&self, target: &Arc<Target>) -> Watched {
+        Watched { target: Arc::clone(target), policy: self.policy.clone(), ground: self.ground.clone() }
+    }
+
+    /// The servers, for a scrape.
+    pub fn readings(&self) -> impl Iterator<Item = ServerReading> {
+        let reading = |target: &Arc<Target>| ServerReading {
+            server: target.server.name.clone(),
+            is_open: target.condition().is_open(),
+        };
+        self.targets.iter().map(reading)
+    }
+
     /// Connects to a server that `reserve` has a slot for and opens a WebSocket on it with the head that `request`
-    /// builds for that server.
+    /// builds for that server. `sessions` says how many live there.
     ///
     /// # Errors
     ///
     /// The refusal that the client gets: `backend_*`.
     pub async fn dial<P>(
         &self,
-        key: &WebSocketKey,
+        call: &Call<'_>,
+        sessions: impl Fn(&Server) -> u32,
         reserve: impl Fn(&Server) -> Result<P, Refusal>,
         request: impl FnOnce(&Server) -> Result<UpstreamRequest, Refusal>,
     ) -> Result<UpstreamConnection<P>, Refusal> {
-        let (target, permit, stream) = self.connect_any(reserve).await?;
-        let deadline = Instant::now() + self.handshake_timeout;
-        let request = request(&target.server)?;
-        let named = |refusal: Refusal| name_server(refusal, &target.server);
-        let (stream, glued, accepted) = open(stream, key, &request, deadline).await.map_err(named)?;
-        Ok(UpstreamConnection { stream, glued, accepted, server: target.server.name.clone(), permit })
+        let (attempt, permit, stream) = self.connect_any(call, sessions, reserve).await?;
+        let server = &attempt.target.server;
+        let request = request(server)?;
+        match self.connector.open(stream, call.key, &request).await {
+            Ok((stream, glued, accepted)) => {
+                let server = server.name.clone();
+                attempt.met(Met::Well);
+                Ok(UpstreamConnection { stream, glued, accepted, server, permit })
+            }
+            Err(failed) => {
+                let refusal = name_server(failed.refusal, server);
+                attempt.met(failed.met);
+                Err(refusal)
+            }
+        }
     }
 
     async fn connect_any<P>(
         &self,
+        call: &Call<'_>,
+        sessions: impl Fn(&Server) -> u32,
         reserve: impl Fn(&Server) -> Result<P, Refusal>,
-    ) -> Result<(&Target, P, BackendStream), Refusal> {
-        let start = self.next.fetch_add(1, Ordering::Relaxed);
-        let turn = self.servers.iter().cycle().skip(start % self.servers.len().max(1)).take(self.servers.len());
-        let mut refusal = Refusal::new(Reason::BackendFull);
+    ) -> Result<(Attempt<'_>, P, BackendStream), Refusal> {
+        let mut refusal = self.shut(call);
         let mut attempts = 0;
-        for target in turn {
+        for target in self.in_order(call, sessions) {
             let permit = match reserve(&target.server) {
                 Ok(permit) => permit,
                 Err(full) if attempts == 0 => {
@@ -122,9 +253,13 @@ impl Dialer {
                 }
                 Err(_) => continue,
             };
-            match self.connect(target).await {
-                Ok(stream) => return Ok((target, permit, stream)),
-                Err(error) => refusal = name_server(error, &target.server),
+            let Some(attempt) = self.attempt(target, call) else { continue };
+            match self.connector.connect(target).await {
+                Ok(stream) => return Ok((attempt, permit, stream)),
+                Err(failed) => {
+                    refusal = name_server(failed.refusal, &target.server);
+                    attempt.met(failed.met);
+                }
             }
             attempts += 1;
             if attempts == CONNECT_ATTEMPTS {
@@ -134,118 +269,107 @@ impl Dialer {
         Err(refusal)
     }
 
-    async fn connect(&self, target: &Target) -> Result<BackendStream, Refusal> {
-        let deadline = Instant::now() + self.connect_timeout;
-        let late = |_| Refusal::new(Reason::BackendConnectTimeout);
-        let tcp = timeout_at(deadline, target.connect_tcp(deadline)).await.map_err(late)?.map_err(connect_refusal)?;
-        tcp.set_nodelay(true).map_err(connect_refusal)?;
-        match (&self.tls, target.server.tls) {
-            (Some(tls), true) => {
-                let name = target.server.host_name();
-                let handshake = tls.connect(&name, tcp);
-                let stream = timeout_at(deadline, handshake).await.map_err(late)?;
-                stream.map_err(|error| Refusal::new(Reason::BackendTls).with_detail(error.to_string()))
-            }
-            (None, true) => Err(Refusal::new(Reason::Internal)),
-            (_, false) => Ok(BackendStream::Plain(tcp)),
-        }
-    }
-}
-
-impl Target {
-    async fn connect_tcp(&self, deadline: Instant) -> io::Result<TcpStream> {
-        let addresses = self.addresses().await?;
-        let mut last = io::Error::from(io::ErrorKind::NotFound);
-        for (tried, address) in addresses.iter().enumerate() {
-            // An address that swallows packets leaves the others their share of the time.
-            let left = u32::try_from(addresses.len().saturating_sub(tried)).unwrap_or(u32::MAX);
-            let share = deadline.saturating_duration_since(Instant::now()) / left.max(1);
-            match timeout(share, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => last = error,
-                Err(_) => last = io::ErrorKind::TimedOut.into(),
+    /// The servers that may be tried, the one to try first in front.
+    fn in_order(&self, call: &Call<'_>, sessions: impl Fn(&Server) -> u32) -> Vec<&Arc<Target>> {
+        let balancing = &self.upstream.balancing;
+        let (now, net) = (Instant::now().into_std(), call.client.net());
+        let mut open = Vec::with_capacity(self.targets.len());
+        for target in &self.targets {
+            let condition = target.condition();
+            if !matches!(condition.openness(net, balancing.eject.as_ref(), now), Openness::Shut(_)) {
+                let share = condition.share(balancing.slow_start, now);
+                open.push((target, share));
             }
         }
-        Err(last)
-    }
-
-    /// What the name resolves to; where that fails or takes too long, what it resolved to last. One lookup runs at a
-    /// time, and its answer serves every dial for [`FRESH`]: a slow resolver is not asked once per handshake.
-    async fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        let name = match &self.server.host {
-            ServerHost::Address(address) => return Ok(vec![*address]),
-            ServerHost::Name(name) => name,
+        let candidate = |(target, share): &(&Arc<Target>, _)| Candidate {
+            name: target.key,
+            sessions: sessions(&target.server),
+            share: *share,
         };
-        let mut known = self.resolved.lock().await;
-        let lasts = if known.addresses.is_empty() { FRESH_FAILURE } else { FRESH };
-        if known.at.is_none_or(|at| at.elapsed() >= lasts) {
-            if let Ok(addresses) = resolve(name, self.server.port).await {
-                known.addresses = addresses;
-            }
-            known.at = Some(Instant::now());
-        }
-        if known.addresses.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "its name does not resolve"));
-        }
-        Ok(known.addresses.clone())
+        let candidates: Vec<Candidate> = open.iter().map(candidate).collect();
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let key = call.hash.unwrap_or_else(|| HashKey::of(""));
+        let order = order(&balancing.balance, &candidates, Draw { turn, key, random: call.random });
+        order.into_iter().filter_map(|place| open.get(place).map(|(target, _)| *target)).collect()
+    }
+
+    /// What a client is told where no server may be tried: when the first of them is tried again, where that is known.
+    fn shut(&self, call: &Call<'_>) -> Refusal {
+        let (now, net) = (Instant::now().into_std(), call.client.net());
+        let rules = self.upstream.balancing.eject.as_ref();
+        let waits = self.targets.iter().filter_map(|target| match target.condition().openness(net, rules, now) {
+            Openness::Shut(wait) => wait,
+            Openness::Open | Openness::HalfOpen => None,
+        });
+        Refusal::new(Reason::BackendDown).retry_after(waits.min().unwrap_or(DOWN_RETRY))
+    }
+
+    /// Goes to a server, unless it was shut meanwhile.
+    fn attempt<'d>(&'d self, target: &'d Arc<Target>, call: &Call<'_>) -> Option<Attempt<'d>> {
+        let now = Instant::now().into_std();
+        let entry = target.condition().enter(call.client.net(), self.upstream.balancing.eject.as_ref(), now)?;
+        let random = u32::try_from(call.random >> 32).unwrap_or(u32::MAX);
+        Some(Attempt { dialer: self, target, entry, client: call.client, random, is_over: false })
     }
 }
 
-async fn resolve(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    let found = timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((name, port))).await??;
-    let addresses: Vec<SocketAddr> = found.take(MAX_ADDRESSES).collect();
-    if addresses.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(addresses) }
-}
-
-/// How long the answer of a lookup serves.
-const FRESH: Duration = Duration::from_secs(10);
-
-/// How long the failure of a name's first lookups serves.
-const FRESH_FAILURE: Duration = Duration::from_secs(1);
-
-/// How long a lookup may take; what was known before serves then.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Addresses of one name that are tried.
-const MAX_ADDRESSES: usize = 8;
-
-/// Writes the handshake and verifies its answer.
-async fn open(
-    mut stream: BackendStream,
-    key: &WebSocketKey,
-    request: &UpstreamRequest,
-    deadline: Instant,
-) -> Result<(BackendStream, Vec<u8>, Accepted), Refusal> {
-    let write = async {
-        stream.write_all(&request.bytes).await?;
-        stream.flush().await
-    };
-    match timeout_at(deadline, write).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => return Err(Refusal::new(Reason::BackendClosed).with_detail(error.to_string())),
-        Err(_) => return Err(Reason::BackendHandshakeTimeout.into()),
+impl std::fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dialer").field("policy", &self.policy).field("targets", &self.targets).finish_non_exhaustive()
     }
-    let (head, glued) = http::read_response_head(&mut stream, &ANSWER_LIMITS, deadline).await?;
-    let accepted = opening::judge_response(&head, key, &request.offered_subprotocols, &request.offered_extensions);
-    Ok((stream, glued, accepted?))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the form that `map_err` takes")]
-fn connect_refusal(error: io::Error) -> Refusal {
-    let exhausted = [Errno::ADDRNOTAVAIL, Errno::MFILE, Errno::NFILE];
-    let out_of_sockets = Errno::from_io_error(&error).is_some_and(|errno| exhausted.contains(&errno));
-    let reason = match error.kind() {
-        _ if out_of_sockets => Reason::BackendNoSocket,
-        io::ErrorKind::TimedOut => Reason::BackendConnectTimeout,
-        _ => Reason::BackendUnreachable,
-    };
-    Refusal::new(reason).with_detail(error.to_string())
+/// A server that is watched, and who is told.
+struct Watched {
+    target: Arc<Target>,
+    policy: PolicyName,
+    ground: Ground,
 }
 
-fn name_server(refusal: Refusal, server: &Server) -> Refusal {
-    let detail = match &refusal.detail {
-        Some(detail) => format!("{}: {detail}", server.name),
-        None => server.name.clone(),
-    };
-    refusal.with_detail(detail)
+impl Watched {
+    fn tell(&self, what: Changed) {
+        let (policy, server) = (self.policy.clone(), self.target.server.name.clone());
+        (self.ground.told)(ServerChange { policy, server, what });
+    }
+
+    /// This time less a random part of a fifth of it, so that what began together does not go on together.
+    fn shortened(&self, time: Duration) -> Duration {
+        let mut random = [0; 4];
+        (self.ground.random)(&mut random);
+        time.saturating_sub(crate::policy::balance::condition::part(time / 5, u32::from_be_bytes(random)))
+    }
+}
+
+/// One handshake at one server. One that is dropped has learned nothing, and lets another find out.
+struct Attempt<'d> {
+    dialer: &'d Dialer,
+    target: &'d Arc<Target>,
+    entry: Entry,
+    client: ClientAddr,
+    random: u32,
+    is_over: bool,
+}
+
+impl Attempt<'_> {
+    fn met(mut self, met: Met) {
+        self.end(met);
+    }
+
+    fn end(&mut self, met: Met) {
+        self.is_over = true;
+        let rules = self.dialer.upstream.balancing.eject.as_ref();
+        let moment = (Instant::now().into_std(), self.random);
+        let change = self.target.condition().leave(self.entry, met, self.client.net(), rules, moment);
+        if let Some(change) = change {
+            self.dialer.watch_of(self.target).tell(Changed::Condition(change));
+        }
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.end(Met::Nothing);
+        }
+    }
 }

@@ -3,17 +3,20 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::balance::Balancing;
 use crate::session::rules::Extensions;
 
 pub mod request;
 
-pub use request::{ForwardFacts, UpstreamRequest, build_request, is_reserved_header};
+pub use request::{ForwardFacts, UpstreamRequest, build_check, build_request, is_reserved_header};
 
 /// The `[upstream]` table of a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
-    /// The servers, tried round robin.
+    /// The servers.
     pub servers: Vec<Server>,
+    /// How they share the handshakes.
+    pub balancing: Balancing,
     /// What `Host` the backend sees.
     pub host: HostHeader,
     /// What path the backend sees.

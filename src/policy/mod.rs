@@ -11,6 +11,7 @@ use crate::session::SessionRules;
 
 pub mod admission;
 pub mod auth;
+pub mod balance;
 pub mod call;
 pub mod credential;
 pub mod forward;

@@ -238,6 +238,12 @@ reasons! {
     // Upstream
     /// Every server of the route is at its cap (`[upstream] connections_per_server`).
     BackendFull = "backend_full" => Status(503),
+    /// Every server of the route is down by its checks, or failed on end and is left alone for a while (`[upstream]
+    /// health`, `eject`).
+    BackendDown = "backend_down" => Status(503),
+    /// The server that took the handshake was taken out of its policy meanwhile (`[upstream] removed`): it may be tried
+    /// again.
+    BackendRemoved = "backend_removed" => Status(503),
     /// No server of the route could be connected to.
     BackendUnreachable = "backend_unreachable" => Status(502),
     /// The gateway had no descriptor or port left to reach the server.

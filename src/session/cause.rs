@@ -92,6 +92,10 @@ causes! {
     MaxAge = "max_age",
     /// Access was taken away while the session lived.
     Revoked = "revoked",
+    /// The session's server is down by its checks (`[upstream.health] down = "close"`).
+    ServerDown = "server_down",
+    /// The session's server was taken out of its policy (`[upstream] removed = "close"`).
+    ServerRemoved = "server_removed",
     /// The gateway is shutting down.
     Drain = "drain",
     /// A bug in the gateway ended the session.

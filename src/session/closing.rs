@@ -107,7 +107,7 @@ pub(super) fn codes(cause: Cause, by: By, chosen: &CloseCodes) -> (u16, u16) {
         Cause::CredentialExpired | Cause::MaxAge => (chosen.expired, GOING_AWAY),
         Cause::Revoked => (chosen.revoked, GOING_AWAY),
         Cause::Drain => (chosen.drain, GOING_AWAY),
-        Cause::BackendLost => (chosen.backend_lost, GOING_AWAY),
+        Cause::BackendLost | Cause::ServerDown | Cause::ServerRemoved => (chosen.backend_lost, GOING_AWAY),
         Cause::ClientLost => (GOING_AWAY, GOING_AWAY),
         Cause::Internal => (INTERNAL_ERROR, GOING_AWAY),
         Cause::Closed => (NORMAL, NORMAL),

@@ -32,7 +32,7 @@ impl ShortFrame {
     }
 
     /// A control frame; what is beyond 125 bytes of payload is cut off.
-    pub(super) fn control(opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>) -> Self {
+    pub fn control(opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>) -> Self {
         let longest = usize::from(Header::MAX_CONTROL_PAYLOAD);
         let payload = payload.get(..longest).unwrap_or(payload);
         let length = u64::try_from(payload.len()).unwrap_or(0);

@@ -41,6 +41,8 @@ pub struct Readings {
     pub state_changes_lost: u64,
     /// How full the bounded tables are.
     pub tables: Vec<TableFill>,
+    /// The servers of all policies.
+    pub servers: Vec<ServerState>,
     /// The certificates in use.
     pub certificates: Vec<CertificateLife>,
 }
@@ -54,6 +56,19 @@ pub struct TableFill {
     pub used: u64,
     /// Places there are.
     pub capacity: u64,
+}
+
+/// How a server stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerState {
+    /// The policy that names it.
+    pub policy: String,
+    /// Its name, as configured.
+    pub server: String,
+    /// Whether handshakes go there: it is neither down nor ejected.
+    pub is_open: bool,
+    /// Its live sessions.
+    pub sessions: u64,
 }
 
 /// How long a certificate lives.
@@ -308,10 +323,18 @@ impl Collector for Asked {
         gauges(&mut encoder, "table_used", "Places taken in a bounded table", used)?;
         let capacity = readings.tables.iter().map(|fill| ([("table", fill.table)], fill.capacity));
         gauges(&mut encoder, "table_capacity", "Places in a bounded table", capacity)?;
+        let up = readings.servers.iter().map(|server| (server_labels(server), u64::from(server.is_open)));
+        gauges(&mut encoder, "server_up", "Whether handshakes go to a server", up)?;
+        let sessions = readings.servers.iter().map(|server| (server_labels(server), server.sessions));
+        gauges(&mut encoder, "server_sessions", "Live sessions of a server", sessions)?;
         let now = (self.clock)().wall.as_second();
         let days = readings.certificates.iter().map(|life| (certificate_labels(life), days_left(life, now)));
         gauges(&mut encoder, "certificate_days_left", "Whole days until a certificate expires", days)
     }
+}
+
+fn server_labels(state: &ServerState) -> [(&'static str, &str); 2] {
+    [("policy", &state.policy), ("server", &state.server)]
 }
 
 fn certificate_labels(life: &CertificateLife) -> [(&'static str, &str); 2] {

@@ -122,16 +122,21 @@ impl Backend {
 
     /// A service that plays this script on every connection.
     pub async fn playing(script: Vec<Step>) -> Self {
-        Self::start(script, None).await
+        Self::start(SocketAddr::from(([127, 0, 0, 1], 0)), script, None).await
+    }
+
+    /// A service at an address at which nobody listens.
+    pub async fn playing_at(address: SocketAddr, script: Vec<Step>) -> Self {
+        Self::start(address, script, None).await
     }
 
     /// The same behind TLS.
     pub async fn playing_over_tls(script: Vec<Step>, tls: Arc<ServerConfig>) -> Self {
-        Self::start(script, Some(TlsAcceptor::from(tls))).await
+        Self::start(SocketAddr::from(([127, 0, 0, 1], 0)), script, Some(TlsAcceptor::from(tls))).await
     }
 
-    async fn start(script: Vec<Step>, tls: Option<TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    async fn start(address: SocketAddr, script: Vec<Step>, tls: Option<TlsAcceptor>) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             seen: Mutex::default(),

@@ -19,6 +19,7 @@ use crate::policy::{Policy, PolicyName};
 use crate::units::UnixSeconds;
 
 mod auth;
+mod balance;
 mod ceiling;
 mod files;
 mod gateway;

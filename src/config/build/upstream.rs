@@ -7,7 +7,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::auth::is_name;
-use super::server;
+use super::{balance, server};
 use crate::config::diagnostic::Code;
 use crate::config::material::read_file;
 use crate::config::raw::List;
@@ -34,11 +34,11 @@ pub(super) fn build(raw: &RawPolicy, scope: &mut Scope<'_>, auth: &[Auth]) -> Op
     let mut table = scope.table("upstream");
     let scope = &mut table;
     let raw = at.get();
-    scope.or("balance", &raw.balance, ());
     let verified = auth.iter().any(|way| matches!(way, Auth::Jwt(_) | Auth::Token(_)));
     let headers = headers(&raw.headers, scope, verified);
     let upstream = Upstream {
         servers: server::build(&raw.servers, scope, at.span()),
+        balancing: balance::build(raw, scope, auth),
         host: host(raw, scope),
         path: path(raw, scope),
         identity: identity(raw, scope, verified, &headers),

@@ -10,6 +10,7 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 
 use super::words::Word;
 use crate::config::{LogFormat, ProxyMode, UnknownName};
+use crate::policy::balance::Orphans;
 use crate::policy::forward::CredentialForwarding;
 use crate::policy::origin::MissingOrigin;
 use crate::policy::screen::Telling;
@@ -91,8 +92,8 @@ choices! {
     Missing: MissingOrigin { "cookieless" => MissingOrigin::Cookieless, "refuse" => MissingOrigin::Refuse; }
     /// `tell`
     Tell: Telling { "status" => Telling::Status, "close" => Telling::Close; }
-    /// `balance`
-    Balance: () { "round_robin" => (); "least_connections", "random", "hash", "consistent_hash", "first" }
+    /// `removed`, and `down` of `[upstream.health]`
+    Orphaned: Orphans { "keep" => Orphans::Keep, "close" => Orphans::Close; }
     /// `credential` of `[upstream]`
     Forwarding: CredentialForwarding {
         "strip" => CredentialForwarding::Strip,

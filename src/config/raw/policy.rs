@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::choices::{Balance, By, Extension, Forwarding, Missing, OneOrMany, Over, Tell, TextOr};
+use super::choices::{By, Extension, Forwarding, Missing, OneOrMany, Orphaned, Over, Tell, TextOr};
 use super::words::{At, BytePace, CloseCode, Count, Net, Pace, Size, Text, Time, Why};
 use super::{Key, List};
 
@@ -47,8 +47,17 @@ pub struct RawRoute {
 pub struct RawUpstream {
     /// "ws://10.0.0.11:9001", "wss://chat.internal".
     pub servers: List<Text>,
-    /// How one of several servers is chosen. Default: "round_robin".
-    pub balance: Key<Balance>,
+    /// How one of several servers is chosen: "round_robin", "least_sessions" or `{ hash = "address" }`. Default:
+    /// "round_robin".
+    pub balance: Option<At<TextOr<RawHash>>>,
+    /// A server that was added, or came back, grows into its share over this time. Default: "30s".
+    pub slow_start: Key<Time>,
+    /// When a server at which handshakes fail is left alone for a while, or "never".
+    pub eject: Option<At<TextOr<RawEject>>>,
+    /// How servers are asked whether they are well. Default: they are not asked.
+    pub health: Option<At<RawHealth>>,
+    /// What becomes of the sessions of a server that a reload takes out: "keep" or "close". Default: "keep".
+    pub removed: Key<Orphaned>,
     /// The Host that the backend sees: "client", "server" or `{ fixed = "chat.internal" }`. Default: "client".
     pub host: Option<At<TextOr<RawFixedHost>>>,
     /// The path that the backend sees: "as_sent" or `{ strip = "/chat" }`. Default: "as_sent".
@@ -73,6 +82,53 @@ pub struct RawUpstream {
     pub authorities: Key<Text>,
     /// Why a query token may stay in the URL that the backend sees, and logs.
     pub danger_query_token_as_sent: Key<Why>,
+}
+
+/// `balance = { hash = "cookie:session" }`
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct RawHash {
+    /// "address", "subject", "cookie:NAME" or "header:NAME": who has the same comes to the same server. Who has none is
+    /// told by the address.
+    pub hash: Key<Text>,
+}
+
+/// `eject = { failures = 5, time = "10s", longest = "5m" }`
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct RawEject {
+    /// Handshakes that fail on end, those that came as far as an answer counted once for each client network. Default: 5.
+    pub failures: Key<Count>,
+    /// For how long the first time; each further time on end is twice as long. Default: "10s".
+    pub time: Key<Time>,
+    /// The longest time. Default: "5m".
+    pub longest: Key<Time>,
+}
+
+/// How servers are asked whether they are well.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct RawHealth {
+    /// "tcp" (with TLS for wss://), or `{ websocket = "/health" }`: a whole 101 at that path. Default: "tcp".
+    pub check: Option<At<TextOr<RawCheck>>>,
+    /// Between two checks of one server; chance shortens it by up to a fifth. Default: "5s".
+    pub interval: Key<Time>,
+    /// For a whole check. Default: "2s".
+    pub timeout: Key<Time>,
+    /// Good checks on end that bring a server up. Default: 2.
+    pub rise: Key<Count>,
+    /// Bad checks on end that take a server down. Default: 3.
+    pub fall: Key<Count>,
+    /// What becomes of the sessions of a server that goes down: "keep" or "close". Default: "keep".
+    pub down: Key<Orphaned>,
+}
+
+/// `check = { websocket = "/health" }`
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct RawCheck {
+    /// The path of a handshake without Origin and credential.
+    pub websocket: Key<Text>,
 }
 
 /// `host = { fixed = "chat.internal" }`

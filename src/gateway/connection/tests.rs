@@ -480,7 +480,7 @@ fn write(ground: &Ground, way: &Way, served: SocketAddr, authority: &Authority) 
     let servers = match way.behind {
         Behind::Tls => format!("servers = [\"wss://{served}\"]\nauthorities = \"ca.pem\""),
         // Nobody listens on port 1.
-        Behind::DeadFirst => format!("servers = [\"ws://127.0.0.1:1\", \"ws://{served}\"]"),
+        Behind::DeadFirst => format!("servers = [\"ws://127.0.0.1:1\", \"ws://{served}\"]\neject = \"never\""),
         Behind::Plain | Behind::Denying => format!("servers = [\"ws://{served}\"]"),
     };
     let policy = "[route]\nhosts = [\"chat.test\"]\npaths = [\"/chat\"]\n[origin]\nallow = [\"https://app.test\"]\n\

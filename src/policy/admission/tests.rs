@@ -8,6 +8,7 @@ use crate::policy::auth::TicketRules;
 use crate::policy::auth::algorithm::Algorithm;
 use crate::policy::auth::fixtures::{CLAIMS, NOW, Signer, rules};
 use crate::policy::auth::token::{TokenTable, digest_hex};
+use crate::policy::balance::Balancing;
 use crate::policy::credential::tests::handshake;
 use crate::policy::forward::{HostHeader, PathRule, Server, ServerHost, Upstream};
 use crate::policy::origin::{MissingOrigin, OriginRules, OriginSet};
@@ -32,6 +33,7 @@ pub(in crate::policy) fn policy(auth: Vec<Auth>, credential: CredentialForwardin
                 host: ServerHost::Address(address),
                 port: 9001,
             }],
+            balancing: Balancing::default(),
             host: HostHeader::Client,
             path: PathRule::AsSent,
             headers: Vec::new(),

@@ -98,6 +98,29 @@ pub fn build_request(
     Ok(UpstreamRequest { bytes: head.end(), offered_subprotocols, offered_extensions })
 }
 
+/// Writes a handshake of the gateway's own, by which it asks `server` whether it is well.
+///
+/// Fails with `Internal` where a value of the configuration cannot be written.
+pub fn build_check(
+    rule: &HostHeader,
+    server: &Server,
+    path: &str,
+    key: &WebSocketKey,
+) -> Result<UpstreamRequest, Refusal> {
+    let host = match rule {
+        HostHeader::Fixed(host) => host.clone(),
+        HostHeader::Client | HostHeader::Server => host_of(server),
+    };
+    let mut head = Head::get(path)?;
+    head.field("Host", &host)?;
+    head.field("Upgrade", "websocket")?;
+    head.field("Connection", "Upgrade")?;
+    head.field("Sec-WebSocket-Version", "13")?;
+    head.field("Sec-WebSocket-Key", key.as_str())?;
+    let (offered_subprotocols, offered_extensions) = (Vec::new(), Vec::new());
+    Ok(UpstreamRequest { bytes: head.end(), offered_subprotocols, offered_extensions })
+}
+
 /// Whether a header (lower case) is the gateway's to write or the connection's own: such a name may stand neither in
 /// `upstream.headers` nor in `upstream.identity`. Cookies pass by name, in `upstream.cookies`.
 pub fn is_reserved_header(name: &str) -> bool {
@@ -150,16 +173,18 @@ fn host(opening: &OpeningHandshake, rule: &HostHeader, server: &Server) -> Strin
     match rule {
         HostHeader::Client => opening.authority.raw.clone(),
         HostHeader::Fixed(host) => host.clone(),
-        HostHeader::Server => {
-            let name = match &server.host {
-                ServerHost::Address(address) if address.is_ipv6() => format!("[{}]", address.ip()),
-                ServerHost::Address(address) => address.ip().to_string(),
-                ServerHost::Name(name) => name.clone(),
-            };
-            let default_port = if server.tls { 443 } else { 80 };
-            if server.port == default_port { name } else { format!("{name}:{}", server.port) }
-        }
+        HostHeader::Server => host_of(server),
     }
+}
+
+fn host_of(server: &Server) -> String {
+    let name = match &server.host {
+        ServerHost::Address(address) if address.is_ipv6() => format!("[{}]", address.ip()),
+        ServerHost::Address(address) => address.ip().to_string(),
+        ServerHost::Name(name) => name.clone(),
+    };
+    let default_port = if server.tls { 443 } else { 80 };
+    if server.port == default_port { name } else { format!("{name}:{}", server.port) }
 }
 
 /// Offers what the client offered and the route allows; a token stays in its place only with `credential = "as_sent"`.

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::policy::auth::TokenRules;
+use crate::policy::balance::Balancing;
 use crate::policy::forward::{CredentialForwarding, HostHeader, PathRule, Upstream};
 use crate::policy::origin::{MissingOrigin, OriginRules, OriginSet};
 use crate::policy::quota::{NetworkRules, Quotas};
@@ -23,6 +24,7 @@ fn policy(name: &str, hosts: &[&str], paths: &[&str]) -> Policy {
         },
         upstream: Upstream {
             servers: Vec::new(),
+            balancing: Balancing::default(),
             host: HostHeader::Client,
             path: PathRule::AsSent,
             headers: Vec::new(),

@@ -15,6 +15,12 @@ fn metrics() -> Metrics {
         shared_charges: 2,
         state_changes_lost: 4,
         tables: vec![TableFill { table: "addresses", used: 5, capacity: 1024 }],
+        servers: vec![ServerState {
+            policy: "chat".into(),
+            server: "ws://10.0.0.1".into(),
+            is_open: true,
+            sessions: 4,
+        }],
         certificates: vec![CertificateLife {
             listener: "[::]:8443".into(),
             certificate: "certs/\"a\".pem".into(),
@@ -91,6 +97,8 @@ fn every_count_is_on_the_page() {
         "wsgate_table_used{table=\"addresses\"} 5",
         "wsgate_table_capacity{table=\"addresses\"} 1024",
         "wsgate_certificate_days_left{listener=\"[::]:8443\",certificate=\"certs/\\\"a\\\".pem\"} 30",
+        "wsgate_server_up{policy=\"chat\",server=\"ws://10.0.0.1\"} 1",
+        "wsgate_server_sessions{policy=\"chat\",server=\"ws://10.0.0.1\"} 4",
         "wsgate_build_info{version=\"0.1.0\"} 1",
         "# EOF",
     ];

@@ -1,0 +1,234 @@
+//! Whether a server may be chosen: what its checks say, what handshakes met there, and how long it has been back.
+//!
+//! A server at which handshakes fail on end is ejected: nobody goes there for a time that doubles with each time on end.
+//! Then one handshake at a time finds out whether it is back. What a client could bring about by what it asks for, an
+//! answer that fails, counts once for each client network, so that nobody alone has a sound server ejected; a connection
+//! that fails is nobody's doing but the server's.
+
+use std::time::{Duration, Instant};
+
+use super::order::Share;
+use super::{EjectRules, HealthRules};
+use crate::peer::ClientNet;
+
+/// What is known of one server.
+#[derive(Debug, Default)]
+pub struct Condition {
+    /// Whether its checks say so.
+    is_down: bool,
+    /// Checks on end that say otherwise.
+    contrary: u32,
+    /// Connections that failed since the last handshake that did not.
+    failed_connects: u32,
+    /// Whose handshakes failed since then behind the connection; no more than failures eject it.
+    failed_for: Vec<ClientNet>,
+    ejection: Option<Ejection>,
+    /// Ejections on end.
+    ejections: u32,
+    /// When it came up, back or into the list; `None`: it was there from the beginning.
+    risen: Option<Instant>,
+}
+
+/// A time in which nobody goes to a server.
+#[derive(Debug)]
+struct Ejection {
+    until: Instant,
+    /// Whether somebody finds out whether it is over.
+    is_probed: bool,
+    /// Who found out last that it was not: a client that breaks what it asks leaves the next probe to others for a time.
+    last_probe: Option<ClientNet>,
+}
+
+/// Whether a server may be chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Openness {
+    /// By everybody.
+    Open,
+    /// By the one who finds out whether it is back.
+    HalfOpen,
+    /// By nobody; for how long, where that is known.
+    Shut(Option<Duration>),
+}
+
+/// How somebody goes to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Like everybody.
+    Plain,
+    /// To find out whether it is back.
+    Probe,
+}
+
+/// What somebody met at a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Met {
+    /// It answered as a server that is well does, be it with a refusal.
+    Well,
+    /// It could not be connected to.
+    NoConnection,
+    /// It was connected to, and answered too late, wrongly, not at all, or that it failed.
+    NoAnswer,
+    /// Nothing was learned: the client went away, or the failure was the gateway's own.
+    Nothing,
+}
+
+/// What changed about a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Its checks fail.
+    Down,
+    /// Its checks succeed again.
+    Up,
+    /// It is left alone for this long.
+    Ejected(Duration),
+    /// It answered a handshake again.
+    Readmitted,
+}
+
+impl Condition {
+    /// That of a server which was added while others were there.
+    pub fn added(now: Instant) -> Self {
+        Self { risen: Some(now), ..Self::default() }
+    }
+
+    /// Whether this client may choose it.
+    pub fn openness(&self, client: ClientNet, rules: Option<&EjectRules>, now: Instant) -> Openness {
+        if self.is_down {
+            return Openness::Shut(None);
+        }
+        let (Some(ejection), Some(rules)) = (&self.ejection, rules) else { return Openness::Open };
+        let left = ejection.until.saturating_duration_since(now);
+        let leaves_it = ejection.last_probe == Some(client) && now < ejection.until + rules.time;
+        match ejection.is_probed {
+            _ if !left.is_zero() => Openness::Shut(Some(left)),
+            true => Openness::Shut(None),
+            false if leaves_it => Openness::Shut(None),
+            false => Openness::HalfOpen,
+        }
+    }
+
+    /// Whether everybody may choose it.
+    pub fn is_open(&self) -> bool {
+        !self.is_down && self.ejection.is_none()
+    }
+
+    /// Lets this client go there; `None`: it may not.
+    pub fn enter(&mut self, client: ClientNet, rules: Option<&EjectRules>, now: Instant) -> Option<Entry> {
+        match self.openness(client, rules, now) {
+            Openness::Open => Some(Entry::Plain),
+            Openness::HalfOpen => {
+                if let Some(ejection) = &mut self.ejection {
+                    ejection.is_probed = true;
+                }
+                Some(Entry::Probe)
+            }
+            Openness::Shut(_) => None,
+        }
+    }
+
+    /// Takes note of what this client met there. `random` shortens the time of an ejection by up to a quarter.
+    pub fn leave(
+        &mut self,
+        entry: Entry,
+        met: Met,
+        client: ClientNet,
+        rules: Option<&EjectRules>,
+        (now, random): (Instant, u32),
+    ) -> Option<Change> {
+        let Some(rules) = rules else {
+            self.forget_ejection();
+            return None;
+        };
+        match (entry, &mut self.ejection) {
+            (Entry::Probe, Some(ejection)) => match met {
+                Met::Nothing => {
+                    ejection.is_probed = false;
+                    None
+                }
+                Met::Well => {
+                    self.forget_ejection();
+                    self.risen = Some(now);
+                    Some(Change::Readmitted)
+                }
+                Met::NoConnection | Met::NoAnswer => Some(self.eject(rules, Some(client), now, random)),
+            },
+            // Who went there before it was ejected learned nothing about now.
+            (Entry::Plain, Some(_)) => None,
+            (_, None) => {
+                self.count(met, client, rules);
+                let failures = self.failed_for.len().saturating_add(usize::try_from(self.failed_connects).ok()?);
+                let is_too_many = usize::try_from(rules.failures).is_ok_and(|most| failures >= most);
+                is_too_many.then(|| self.eject(rules, None, now, random))
+            }
+        }
+    }
+
+    fn count(&mut self, met: Met, client: ClientNet, rules: &EjectRules) {
+        match met {
+            Met::Well => {
+                self.failed_connects = 0;
+                self.failed_for.clear();
+            }
+            Met::NoConnection => self.failed_connects = self.failed_connects.saturating_add(1).min(rules.failures),
+            Met::NoAnswer if !self.failed_for.contains(&client) => self.failed_for.push(client),
+            Met::NoAnswer | Met::Nothing => {}
+        }
+    }
+
+    fn eject(&mut self, rules: &EjectRules, probe: Option<ClientNet>, now: Instant, random: u32) -> Change {
+        let was_well = self.risen.is_none_or(|risen| now.saturating_duration_since(risen) >= rules.longest);
+        let is_first = probe.is_none() && was_well;
+        let before = if is_first { 0 } else { self.ejections };
+        self.ejections = before.saturating_add(1);
+        let doubled = rules.time.saturating_mul(1_u32.checked_shl(before).unwrap_or(u32::MAX));
+        let time = doubled.min(rules.longest);
+        let time = time.saturating_sub(part(time / 4, random));
+        self.failed_connects = 0;
+        self.failed_for.clear();
+        self.ejection = Some(Ejection { until: now + time, is_probed: false, last_probe: probe });
+        Change::Ejected(time)
+    }
+
+    fn forget_ejection(&mut self) {
+        self.ejection = None;
+        self.failed_connects = 0;
+        self.failed_for.clear();
+    }
+
+    /// Takes note of a check.
+    pub fn checked(&mut self, is_well: bool, rules: &HealthRules, now: Instant) -> Option<Change> {
+        if is_well != self.is_down {
+            self.contrary = 0;
+            return None;
+        }
+        self.contrary = self.contrary.saturating_add(1);
+        let needed = if self.is_down { rules.rise } else { rules.fall };
+        if self.contrary < needed {
+            return None;
+        }
+        (self.contrary, self.is_down) = (0, !is_well);
+        if is_well {
+            self.risen = Some(now);
+        }
+        Some(if is_well { Change::Up } else { Change::Down })
+    }
+
+    /// Nobody checks it any longer: what checks said holds no longer either.
+    pub fn forget_checks(&mut self) {
+        (self.contrary, self.is_down) = (0, false);
+    }
+
+    /// How much of its share it gets.
+    pub fn share(&self, slow_start: Duration, now: Instant) -> Share {
+        let risen = self.risen.map(|risen| now.saturating_duration_since(risen)).filter(|age| *age < slow_start);
+        let Some(age) = risen else { return Share::WHOLE };
+        let thousandths = age.as_micros().saturating_mul(1000).checked_div(slow_start.as_micros());
+        thousandths.map_or(Share::WHOLE, Share::thousandths)
+    }
+}
+
+/// A random part of a time.
+pub fn part(time: Duration, random: u32) -> Duration {
+    let nanos = time.as_nanos().saturating_mul(u128::from(random)) >> 32;
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
