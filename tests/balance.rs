@@ -270,7 +270,9 @@ async fn a_probe_whose_client_leaves_gives_way_to_the_next() {
     })
     .await;
     back.play(echo());
+    let mark = house.record.mark();
     drop(probe);
+    assert_eq!(house.record.refused(mark).await.reason, Reason::ClientGone);
     drop(comes_in(&house, "127.0.0.1", Reason::BackendDown).await);
     assert_eq!(notices(&house, "server_ejected"), 1, "nothing was learned from who went away");
     house.is_at_rest().await;
