@@ -1,5 +1,6 @@
 //! A reload: read whole or not at all, one version for each decision, and live sessions judged again.
 
+#![allow(clippy::print_stdout, reason = "what was counted is for the reader of the output")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where its premise is broken")]
 
 mod support;
