@@ -196,7 +196,7 @@ async fn a_dead_server_is_left_alone_and_comes_back() {
     assert_eq!(notices(&never, "server_ejected"), 0);
     cases.held("BE10", "one that is never left alone");
 
-    let soon = house(&[address], "eject = { failures = 2, time = \"300ms\" }").await;
+    let soon = house(&[address], "eject = { failures = 2, time = \"5s\" }").await;
     for _ in 0..2 {
         refused(&soon, "127.0.0.1", Reason::BackendUnreachable).await;
     }

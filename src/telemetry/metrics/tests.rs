@@ -105,7 +105,7 @@ fn every_count_is_on_the_page() {
     for line in lines {
         assert!(page.lines().any(|found| found == line), "{line} is missing in\n{page}");
     }
-    assert_eq!(lines.len(), 22);
+    assert_eq!(lines.len(), 24);
 }
 
 #[test]
