@@ -12,21 +12,24 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::Signal;
 use rustls::ClientConfig;
+use serde_json::{Value, json};
+use support::admin::call_in;
 use support::client::Request;
 use support::frames::{CLOSE, FIN, close_body, masked};
 use support::house::HOST;
-use support::process::{Process, Running, WSGATE, ran};
+use support::process::{Process, Running, WSGATE, ran, wsgate};
 use support::{Cases, House, Plan, Stand, Wire, cases, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wsgate::gateway::handover::Inherited;
+use wsgate::net::handover::{receive, send};
 
 const SOCKET: &str = "state/admin.sock";
 
@@ -169,6 +172,143 @@ async fn a_hand_over_that_fails_changes_nothing() {
     stand.running.process.ends().await.ended(0);
     assert!(!socket.exists(), "the socket was still the first process's");
     cases.all(2);
+}
+
+/// With a state, and with so long a drain that no session has its turn before the test is over.
+fn kept() -> Plan {
+    plan().gateway("state = \"state\"\ndrain = \"24h\"")
+}
+
+const STATE: &str = "state/revocations";
+
+async fn tells(folder: &Path, method: &str, path: &str, body: &Value) -> (u16, Value) {
+    call_in(folder, method, path, "Content-Type: application/json\r\n", &body.to_string()).await
+}
+
+/// Revokes all tokens of a subject; how many sessions that ended.
+async fn revokes(folder: &Path, subject: &str) -> Value {
+    let (status, told) = tells(folder, "POST", "/api/revoke", &json!({ "subject": subject, "for": "1h" })).await;
+    assert_eq!((status, &told["kept"]), (200, &json!(true)), "{subject}: {told}");
+    told["ended"].clone()
+}
+
+/// The subjects that calls revoked.
+async fn revoked(folder: &Path) -> Vec<String> {
+    let (status, told) = call_in(folder, "GET", "/api/revocations", "", "").await;
+    assert_eq!(status, 200, "{told}");
+    told["revocations"].as_array().unwrap().iter().map(|one| one["subject"].as_str().unwrap().to_owned()).collect()
+}
+
+/// A session of whoever has this token.
+async fn session_of(running: &Running, stand: &Stand, token: &str) -> Wire {
+    let mut request = stand.request();
+    request.set("Authorization", format!("Bearer {token}"));
+    let (mut wire, answer) = running.asked(&stand.client, HOST, &request).await;
+    answer.is_switching(&request);
+    wire.echoes("hello").await;
+    wire
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_goes_along_and_reaches_the_sessions_left_behind() {
+    let plan = kept();
+    let token = |subject: &str| plan.signs().token_with(|claims| drop(claims.insert("sub".into(), json!(subject))));
+    let (bob, carol) = (token("bob"), token("carol"));
+    let stand = Stand::new(plan).await;
+    let folder = stand.written.folder.path();
+    assert_eq!(revokes(folder, "carol").await, 0);
+    let (mut lost, mut stays) = (stand.session().await, session_of(&stand.running, &stand, &bob).await);
+
+    let next = Running::start(taking_over(&stand)).await;
+    next.process.notice("taken_over").await;
+    stand.running.process.notice("draining").await;
+    let mut cases = Cases::of("a hand-over of the state");
+    assert_eq!(revoked(folder).await, ["carol"]);
+    let mut request = stand.request();
+    request.set("Authorization", format!("Bearer {carol}"));
+    assert_eq!(next.asked(&stand.client, HOST, &request).await.1.status, 401);
+    drop(session_of(&next, &stand, &bob).await);
+    cases.held("AU28", "an entry of before holds in the next process");
+
+    assert_eq!(revokes(folder, "alice").await, 0, "the next process has no session of hers");
+    let begun = Instant::now();
+    lost.is_closed_with(4403).await;
+    let took = begun.elapsed();
+    println!("a session in the process that drains ended {took:?} after the answer");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    stays.echoes("its twin is another subject's").await;
+    cases.held("AU28", "an entry of afterwards reaches the process that drains");
+
+    next.process.signal(Signal::TERM);
+    next.process.notice("draining").await;
+    next.process.signal(Signal::TERM);
+    next.process.ends().await.ended(0);
+    let again = stand.again().await;
+    assert_eq!(revoked(folder).await, ["alice", "carol"]);
+    stays.echoes("the first process drains still, and holds no lock").await;
+    again.process.signal(Signal::TERM);
+    cases.held("OP02", "the state is the next process's alone");
+    cases.all(3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_is_not_taken_is_taken_back() {
+    let stand = Stand::new(kept()).await;
+    let folder = stand.written.folder.path();
+    revokes(folder, "carol").await;
+    let mut session = stand.session().await;
+    let taken = within("the descriptors", Inherited::take_over(&folder.join(SOCKET))).await.unwrap().unwrap();
+    assert_eq!(taken.len(), 3, "a listener, the admin socket and the lock of the state");
+    let mut cases = Cases::of("a hand-over of the state that fails");
+    for (method, subject) in [("POST", "alice"), ("DELETE", "carol")] {
+        let (status, told) = tells(folder, method, "/api/revoke", &json!({ "subject": subject })).await;
+        assert_eq!((status, &told["error"]), (503, &json!("handing_over")), "{method}: {told}");
+    }
+    session.echoes("nothing happened").await;
+    cases.held("OP02", "nothing is changed meanwhile");
+    // A file of whoever was to take over stands there.
+    fs::copy(folder.join(STATE), folder.join("beside")).unwrap();
+    fs::rename(folder.join("beside"), folder.join(STATE)).unwrap();
+    drop(taken);
+    stand.running.process.notice("handover_failed").await;
+    assert_eq!(revokes(folder, "alice").await, 1);
+    session.is_closed_with(4403).await;
+    cases.held("AU28", "it revokes as before");
+    stand.running.process.signal(Signal::TERM);
+    let Stand { running, written, .. } = stand;
+    running.process.ends().await.ended(0);
+    let again = Running::start(wsgate(written.folder.path(), &["run"])).await;
+    assert_eq!(revoked(written.folder.path()).await, ["alice", "carol"]);
+    again.process.signal(Signal::TERM);
+    again.process.ends().await.ended(0);
+    cases.held("OP02", "a restart finds both");
+    cases.all(3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_is_not_given_after_all_is_left_as_it_is() {
+    let written = kept().gateway("log = { format = \"json\" }").written("127.0.0.1:9".parse().unwrap());
+    let folder = written.folder.path();
+    fs::create_dir(folder.join("state")).unwrap();
+    fs::write(folder.join(STATE), "wsgate revocations 1\n0123456789abcdef + {\"torn").unwrap();
+    let before = fs::read(folder.join(STATE)).unwrap();
+    let lock = fs::File::create(folder.join("state/lock")).unwrap();
+    lock.try_lock().unwrap();
+    // A process that gives all it has, and then does not.
+    let admin = UnixListener::bind(folder.join(SOCKET)).unwrap();
+    let next = Process::start(wsgate(folder, &["run", "--take-over"]));
+    let (mut giver, _) = within("a call", admin.accept()).await.unwrap();
+    let mut call = vec![0; 1024];
+    assert!(giver.read(&mut call).await.unwrap() > 0);
+    giver.write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").await.unwrap();
+    send(&giver, "[\"admin\",\"state\"]", &[admin.as_fd(), lock.as_fd()]).await.unwrap();
+    assert_eq!(within("it accepts", receive(&giver)).await.unwrap().0, "accepting");
+    let (status, told) = tells(folder, "POST", "/api/revoke", &json!({ "subject": "alice" })).await;
+    assert_eq!((status, &told["error"]), (503, &json!("handing_over")), "{told}");
+    drop(giver);
+    next.ends().await.ended(2);
+    assert_eq!(fs::read(folder.join(STATE)).unwrap(), before, "nothing was written");
+    cases::held("OP02", "a state that is not given after all");
 }
 
 #[tokio::test]

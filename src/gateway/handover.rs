@@ -9,7 +9,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Weak;
 use std::time::Duration;
@@ -43,6 +43,8 @@ enum What {
     Listener(SocketAddr),
     Health(SocketAddr),
     Admin,
+    /// The lock of the state.
+    State,
     /// What the service manager listens on: a listener or health.
     Activated(SocketAddr),
 }
@@ -62,17 +64,23 @@ pub(super) struct Offer {
 }
 
 impl Offer {
-    /// Gives everything to whoever is at the other end, and returns when that one accepts.
+    /// Gives everything to whoever is at the other end, the lock of the state too, and returns when that one accepts.
     ///
     /// # Errors
     /// Whatever keeps it from that: nothing has changed then.
-    pub(super) async fn give(&self, admin: &AdminSocket, stream: &UnixStream) -> io::Result<()> {
+    pub(super) async fn give(
+        &self,
+        admin: &AdminSocket,
+        state: Option<BorrowedFd<'_>>,
+        stream: &UnixStream,
+    ) -> io::Result<()> {
         let listeners: Vec<_> =
             self.listeners.iter().filter_map(|(address, weak)| Some((*address, weak.upgrade()?))).collect();
         let health = self.health.as_ref().and_then(|(address, weak)| Some((*address, weak.upgrade()?)));
         let mut named = vec![(What::Admin, admin.as_fd())];
         named.extend(listeners.iter().map(|(address, one)| (What::Listener(*address), one.as_fd())));
         named.extend(health.iter().map(|(address, one)| (What::Health(*address), one.as_fd())));
+        named.extend(state.map(|lock| (What::State, lock)));
         let (names, descriptors): (Vec<_>, Vec<_>) = named.into_iter().unzip();
         send(stream, &serde_json::to_string(&names)?, &descriptors).await?;
         let (line, _) = timeout(PATIENCE, receive(stream)).await??;
@@ -126,6 +134,10 @@ impl Inherited {
         self.take(What::Admin, None).map(|socket| AdminSocket::adopt(socket, path))
     }
 
+    pub(super) fn take_state(&mut self) -> Option<OwnedFd> {
+        self.take(What::State, None)
+    }
+
     fn take(&mut self, what: What, activated: Option<SocketAddr>) -> Option<OwnedFd> {
         let is_it = |other: What| other == what || activated.is_some_and(|at| other == What::Activated(at));
         let place = self.sockets.iter().position(|(other, _)| is_it(*other))?;
@@ -136,7 +148,7 @@ impl Inherited {
     pub(super) fn left(&self) -> Option<SocketAddr> {
         self.sockets.iter().find_map(|(what, _)| match what {
             What::Activated(address) => Some(*address),
-            What::Listener(_) | What::Health(_) | What::Admin => None,
+            What::Listener(_) | What::Health(_) | What::Admin | What::State => None,
         })
     }
 

@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -49,7 +51,7 @@ use admin::Admin;
 use handover::{Inherited, Offer};
 use health::{HealthState, Readiness};
 use house::{Door, House};
-use ledger::Ledger;
+use ledger::{Ledger, Lock};
 use readings::Readings;
 use refusals::Refusals;
 use reload::{Keeper, Kept, Reloaded};
@@ -141,7 +143,7 @@ impl Gateway {
         let observer: SharedObserver = Arc::<Refusals>::clone(&refusals);
         let readings = Readings::default();
         let metrics = Arc::new(Metrics::new(readings.source(), system_clock()));
-        let (ledger, said) = open_ledger(&config).await.map_err(StartError::Unusable)?;
+        let (ledger, said) = open_ledger(&config, inherited.take_state()).await.map_err(StartError::Unusable)?;
         let house = Arc::new(House::new(config, ledger, Arc::new(Fanout::new(Arc::clone(&metrics), observer)))?);
         said.into_iter().for_each(|said| house.notice(Level::Warning, "state_torn", said));
         readings.read_from(&house, doors(&listeners));
@@ -166,6 +168,8 @@ impl Gateway {
         gateway.open(listeners, health, kept, asked);
         if inherited.accepting().await.map_err(unusable)? {
             admin.iter().for_each(|admin| admin.socket.keep());
+            let house = Arc::clone(&gateway.house);
+            let _ = spawn_blocking(move || house.keep_ledger()).await;
             let text = "the listeners were taken over; until the other process ends, each counts its caps apart";
             gateway.house.notice(Level::Info, "taken_over", text.into());
         }
@@ -278,11 +282,14 @@ impl Gateway {
     }
 }
 
-/// What is revoked at the start, and what is to be said of it.
-async fn open_ledger(config: &Config) -> Result<(Ledger, Option<String>), String> {
+/// What is revoked at the start, and what is to be said of it. `shared`: the lock of a process that is to be taken over from.
+async fn open_ledger(config: &Config, shared: Option<OwnedFd>) -> Result<(Ledger, Option<String>), String> {
     let listed = config.revoked.clone();
     let Some(folder) = &config.gateway.state else { return Ok((Ledger::in_memory(listed), None)) };
     ledger::make_folder(folder)?;
+    if let Some(lock) = shared.and_then(|shared| Lock::adopt(shared, folder)) {
+        return Ledger::borrow(folder, lock, listed, clock::unix_now());
+    }
     let lock = ledger::lock(folder, STATE_PATIENCE).await?;
     Ledger::open(folder, lock, listed, clock::unix_now())
 }

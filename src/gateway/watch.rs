@@ -35,7 +35,7 @@ pub(super) struct Sources {
 
 /// Something that is read from files.
 #[derive(Debug)]
-struct Watched<T> {
+pub(super) struct Watched<T> {
     source: T,
     files: Vec<PathBuf>,
     seen: Vec<Option<Stamp>>,
@@ -124,9 +124,14 @@ impl<T> Watched<T> {
         Self { source, files, seen, trouble: None }
     }
 
+    /// The same of files that are to be read at the first look, whether they change or not.
+    pub(super) fn unread(source: T, files: Vec<PathBuf>) -> Self {
+        Self { source, files, seen: Vec::new(), trouble: None }
+    }
+
     /// Reads the source if one of its files is another than at the last look, or could not be used then. A failure is
     /// told once, until it or the files change.
-    fn read<R>(
+    pub(super) fn read<R>(
         &mut self,
         code: &'static str,
         kept: &mut Vec<Kept>,

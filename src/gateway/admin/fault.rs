@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{Answer, LONGEST_BODY, diagnostic, page};
 use crate::config::Diagnostics;
+use crate::gateway::ledger::Unchanged;
 use crate::gateway::refusals::MOST;
 use crate::policy::revocation::Full;
 use crate::policy::revocation::order::Wrong;
@@ -25,6 +26,7 @@ pub(super) enum Fault {
     UnknownEntry,
     UnknownRefusal,
     Full(Full),
+    HandingOver,
     Configuration(Diagnostics),
     Ending,
 }
@@ -32,6 +34,16 @@ pub(super) enum Fault {
 impl From<Wrong> for Fault {
     fn from(wrong: Wrong) -> Self {
         Self::Malformed(wrong.to_string())
+    }
+}
+
+impl From<Unchanged> for Fault {
+    fn from(unchanged: Unchanged) -> Self {
+        match unchanged {
+            Unchanged::Full(full) => Self::Full(full),
+            Unchanged::Unknown => Self::UnknownEntry,
+            Unchanged::HandingOver => Self::HandingOver,
+        }
     }
 }
 
@@ -62,6 +74,7 @@ impl Fault {
             Self::UnknownEntry => (StatusCode::NOT_FOUND, "unknown_entry"),
             Self::UnknownRefusal => (StatusCode::NOT_FOUND, "unknown_refusal"),
             Self::Full(_) => (StatusCode::INSUFFICIENT_STORAGE, "revocations_full"),
+            Self::HandingOver => (StatusCode::SERVICE_UNAVAILABLE, "handing_over"),
             Self::Configuration(_) => (StatusCode::UNPROCESSABLE_ENTITY, "configuration"),
             Self::Ending => (StatusCode::SERVICE_UNAVAILABLE, "ending"),
         }
@@ -83,6 +96,7 @@ impl Fault {
             Self::UnknownEntry => String::from("no call revoked this: what a file lists is lifted there"),
             Self::UnknownRefusal => format!("none of the last {MOST} refusals that were answered has this id"),
             Self::Full(full) => full.to_string(),
+            Self::HandingOver => String::from("another process is taking over: ask again"),
             Self::Configuration(_) => String::from("nothing was changed"),
             Self::Ending => String::from("the gateway ends"),
         }

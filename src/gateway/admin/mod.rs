@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::io;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +24,7 @@ use rustix::process::geteuid;
 use serde_json::{Map, Value, json};
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
 mod fault;
@@ -35,6 +37,7 @@ use top::By;
 use super::End;
 use super::handover::{Offer, PROTOCOL};
 use super::house::House;
+use super::ledger::Lent;
 use super::refusals::Refusals;
 use super::reload::{Asked, Judged, Reloaded};
 use super::sessions::Resident;
@@ -295,8 +298,9 @@ impl Admin {
     /// Gives what is listened on to the process at the other end, and begins to drain once that one accepts.
     async fn hand_over(&self, stream: &UnixStream) {
         let Ok(_only) = self.takers.try_acquire() else { return };
-        match self.offer.give(&self.socket, stream).await {
-            Ok(()) => {
+        match self.give(stream).await {
+            Ok(lent) => {
+                lent.into_iter().for_each(Lent::relieve);
                 let text =
                     "another process has taken over the listeners; until this one ends, each counts its caps apart";
                 self.house.notice(Level::Info, "handed_over", text.into());
@@ -310,6 +314,14 @@ impl Admin {
                 self.house.notice(Level::Warning, "handover_failed", text);
             }
         }
+    }
+
+    /// Where anything fails the state is taken back.
+    async fn give(&self, stream: &UnixStream) -> io::Result<Option<Lent>> {
+        let house = Arc::clone(&self.house);
+        let lent = spawn_blocking(move || house.lend_ledger()).await??;
+        self.offer.give(&self.socket, lent.as_ref().map(AsFd::as_fd), stream).await?;
+        Ok(lent)
     }
 
     async fn reload(&self) -> Result<Value, Fault> {

@@ -35,7 +35,7 @@ impl Admin {
         let entry = self.entry(order, now)?;
         let house = Arc::clone(&self.house);
         let revoked = spawn_blocking(move || house.revoke(entry, now)).await.map_err(|_| Fault::Ending)?;
-        let Revoked { entry, ended, kept } = revoked.map_err(Fault::Full)?;
+        let Revoked { entry, ended, kept } = revoked?;
         let told = Value::Object(entry.to_json());
         self.house.notice(Level::Info, "revoked", format!("{told} was revoked; {ended} sessions ended"));
         Ok(with_kept(json!({ "entry": told, "ended": ended }), kept))
@@ -50,7 +50,7 @@ impl Admin {
         let (house, now) = (Arc::clone(&self.house), clock::unix_now());
         let told = Value::Object(order.target.to_json());
         let lifted = spawn_blocking(move || house.lift(&order.target, now)).await.map_err(|_| Fault::Ending)?;
-        let kept = lifted.ok_or(Fault::UnknownEntry)?;
+        let kept = lifted?;
         self.house.notice(Level::Info, "lifted", format!("{told} is revoked no longer"));
         Ok(with_kept(json!({ "lifted": told }), kept))
     }

@@ -1,8 +1,12 @@
 //! One process to one state: who begins to write where another still writes would tear its lines.
+//!
+//! A lock of flock(2) belongs to the open file: whoever has its descriptor holds it.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -13,7 +17,26 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Held as long as it lives; the system gives it back when a process ends, however it ends.
 #[derive(Debug)]
 pub(in crate::gateway) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Lock {
+    /// A descriptor by which another process holds it, too.
+    pub(in crate::gateway) fn share(&self) -> io::Result<OwnedFd> {
+        self.file.try_clone().map(OwnedFd::from)
+    }
+
+    /// The lock that another process shares; `None` where it is that of another folder, or somebody else has it.
+    pub(in crate::gateway) fn adopt(shared: OwnedFd, folder: &Path) -> Option<Self> {
+        let file = File::from(shared);
+        let (ours, there) = (file.metadata().ok()?, fs::metadata(path_in(folder)).ok()?);
+        let is_it = (ours.dev(), ours.ino()) == (there.dev(), there.ino());
+        (is_it && file.try_lock().is_ok()).then_some(Self { file })
+    }
+}
+
+fn path_in(folder: &Path) -> PathBuf {
+    folder.join("lock")
 }
 
 /// Takes the lock of the state in this folder. Another process may hold it for so long: one that is about to end.
@@ -21,17 +44,35 @@ pub(in crate::gateway) struct Lock {
 /// # Errors
 /// One line that names the file: another process holds it, or what the system said.
 pub(in crate::gateway) async fn lock(folder: &Path, patience: Duration) -> Result<Lock, String> {
-    let path = folder.join("lock");
+    let path = path_in(folder);
     let told = |what: &dyn std::fmt::Display| format!("state {}: {what}", path.display());
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
     let file = file.map_err(|error| told(&error))?;
     let end = Instant::now() + patience;
     loop {
         match file.try_lock() {
-            Ok(()) => return Ok(Lock { _file: file }),
+            Ok(()) => return Ok(Lock { file }),
             Err(TryLockError::WouldBlock) if Instant::now() < end => sleep(PAUSE).await,
             Err(TryLockError::WouldBlock) => return Err(told(&"another gateway holds this state")),
             Err(TryLockError::Error(error)) => return Err(told(&error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_lock_that_is_shared_outlives_its_first_holder() {
+        let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let first = lock(folder.path(), Duration::ZERO).await.unwrap();
+        drop(lock(other.path(), Duration::ZERO).await.unwrap());
+        assert!(Lock::adopt(first.share().unwrap(), other.path()).is_none(), "another folder's");
+        let next = Lock::adopt(first.share().unwrap(), folder.path()).unwrap();
+        drop(first);
+        lock(folder.path(), Duration::ZERO).await.expect_err("the next one holds it");
+        drop(next);
+        lock(folder.path(), Duration::ZERO).await.expect("the twin: nobody holds it");
     }
 }

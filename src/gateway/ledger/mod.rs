@@ -21,10 +21,14 @@ use crate::session::Cause;
 use crate::units::UnixSeconds;
 
 mod lock;
+mod passing;
 mod state;
 
 pub(super) use lock::{Lock, lock};
+pub(super) use passing::Lent;
 pub(super) use state::{Change, Reading, StateFile};
+
+use passing::Whose;
 
 /// What is revoked.
 #[derive(Debug, Default)]
@@ -38,11 +42,13 @@ pub(super) struct Ledger {
     losses: AtomicU64,
 }
 
-/// The state file, and that it is ours alone.
+/// The state file, and who writes it.
 #[derive(Debug)]
 struct Book {
     file: StateFile,
-    _lock: Lock,
+    /// Gone once the file is another process's.
+    lock: Option<Lock>,
+    whose: Whose,
 }
 
 /// What came of a call that revokes.
@@ -53,6 +59,22 @@ pub(super) struct Revoked {
     /// The sessions that it ended.
     pub(super) ended: usize,
     pub(super) kept: Kept,
+}
+
+/// Why nothing was revoked or lifted.
+#[derive(Debug)]
+pub(super) enum Unchanged {
+    Full(Full),
+    /// No call made this entry.
+    Unknown,
+    /// The state goes from one process to another.
+    HandingOver,
+}
+
+impl From<Full> for Unchanged {
+    fn from(full: Full) -> Self {
+        Self::Full(full)
+    }
 }
 
 /// Whether a change survives a restart.
@@ -76,14 +98,31 @@ impl Ledger {
         listed: RevocationSet,
         now: UnixSeconds,
     ) -> Result<(Self, Option<String>), String> {
-        let Reading { file, set, said } = StateFile::open(folder, now)?;
+        Ok(Self::of(StateFile::open(folder, now)?, lock, Whose::Ours, listed))
+    }
+
+    /// The same of a state that another process still has: nothing is changed until it is [kept](House::keep_ledger).
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub(super) fn borrow(
+        folder: &Path,
+        lock: Lock,
+        listed: RevocationSet,
+        now: UnixSeconds,
+    ) -> Result<(Self, Option<String>), String> {
+        Ok(Self::of(StateFile::borrow(folder, now)?, lock, Whose::Passing, listed))
+    }
+
+    fn of(reading: Reading, lock: Lock, whose: Whose, listed: RevocationSet) -> (Self, Option<String>) {
+        let Reading { file, set, said } = reading;
         let ledger = Self {
             called: ArcSwap::from_pointee(set),
             listed: ArcSwap::from_pointee(listed),
-            book: Mutex::new(Some(Book { file, _lock: lock })),
+            book: Mutex::new(Some(Book { file, lock: Some(lock), whose })),
             losses: AtomicU64::new(0),
         };
-        Ok((ledger, said))
+        (ledger, said)
     }
 
     /// Nothing but what the operator's file lists: calls are forgotten with the process.
@@ -113,15 +152,22 @@ impl Ledger {
     }
 
     fn book(&self) -> MutexGuard<'_, Option<Book>> {
-        // What stands in the file is known by its length, which is set after each write.
+        // A file counts as behind until a write has come to its end.
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The book, where what calls change is this process's to say.
+    fn book_to_change(&self) -> Result<MutexGuard<'_, Option<Book>>, Unchanged> {
+        let book = self.book();
+        let is_ours = book.as_ref().is_none_or(|book| matches!(book.whose, Whose::Ours));
+        if is_ours { Ok(book) } else { Err(Unchanged::HandingOver) }
     }
 }
 
 impl House {
     /// Revokes, ends the sessions that the entry reaches, and writes it. Blocks until the disk has it.
-    pub(super) fn revoke(&self, entry: Entry, now: UnixSeconds) -> Result<Revoked, Full> {
-        let mut book = self.ledger.book();
+    pub(super) fn revoke(&self, entry: Entry, now: UnixSeconds) -> Result<Revoked, Unchanged> {
+        let mut book = self.ledger.book_to_change()?;
         let mut set = RevocationSet::clone(&self.ledger.called.load());
         set.prune(now);
         let entry = set.insert(entry)?;
@@ -133,15 +179,15 @@ impl House {
         Ok(Revoked { entry, ended, kept })
     }
 
-    /// Takes an entry out that a call made; `None`: there was none.
-    pub(super) fn lift(&self, target: &Target, now: UnixSeconds) -> Option<Kept> {
-        let mut book = self.ledger.book();
+    /// Takes an entry out that a call made.
+    pub(super) fn lift(&self, target: &Target, now: UnixSeconds) -> Result<Kept, Unchanged> {
+        let mut book = self.ledger.book_to_change()?;
         let mut set = RevocationSet::clone(&self.ledger.called.load());
         if !set.lift(target) {
-            return None;
+            return Err(Unchanged::Unknown);
         }
         self.ledger.called.store(Arc::new(set));
-        Some(self.write(&mut book, &Change::Lift(target), now))
+        Ok(self.write(&mut book, &Change::Lift(target), now))
     }
 
     /// Revokes what the operator's file lists, and nothing else that it listed before; the sessions that this ended.
@@ -151,9 +197,15 @@ impl House {
         self.end_revoked(&listed, now)
     }
 
-    /// Forgets what has ended, and writes what the disk did not take before. Blocks.
+    /// Forgets what has ended, and writes what the disk did not take before; follows a state that is another process's.
+    /// Blocks.
     pub(super) fn tend_ledger(&self, now: UnixSeconds) {
         let mut book = self.ledger.book();
+        match book.as_mut().map(|book| &mut book.whose) {
+            Some(Whose::Passing) => return,
+            Some(Whose::Anothers(file)) => return self.follow(file, now),
+            Some(Whose::Ours) | None => {}
+        }
         if self.ledger.called.load().has_ended(now) {
             let mut set = RevocationSet::clone(&self.ledger.called.load());
             set.prune(now);

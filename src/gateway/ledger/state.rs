@@ -2,7 +2,7 @@
 //!
 //! Lines are only appended, and a change is on the disk before whoever asked for it is answered. So what can be torn is the
 //! last line, of a change that nobody was promised. The file is written anew, beside itself, at each start, where it has
-//! grown long, and after a write that failed.
+//! grown long, and after a write that failed. A process that takes over reads it, and writes it anew once it is its own.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -37,10 +37,9 @@ pub(in crate::gateway) enum Change<'c> {
 #[derive(Debug)]
 pub(in crate::gateway) struct StateFile {
     path: PathBuf,
-    file: File,
+    /// What lines are appended to; `None`: it lacks a change, or may not be the file at `path`, and is to be written anew.
+    file: Option<File>,
     lines: usize,
-    /// Whether it lacks a change.
-    behind: bool,
 }
 
 /// What a file held at the start.
@@ -58,18 +57,24 @@ impl StateFile {
     /// # Errors
     /// One line that names the file, and the line that is not one of ours.
     pub(in crate::gateway) fn open(folder: &Path, now: UnixSeconds) -> Result<Reading, String> {
+        let mut reading = Self::borrow(folder, now)?;
+        let Reading { file, set, .. } = &mut reading;
+        file.compact(set).map_err(|error| format!("{}: {error}", file.path.display()))?;
+        Ok(reading)
+    }
+
+    /// The same of a file that another process may write still: it is left as it is, and is behind.
+    pub(in crate::gateway) fn borrow(folder: &Path, now: UnixSeconds) -> Result<Reading, String> {
         let path = folder.join("revocations");
-        let told = |error: io::Error| format!("{}: {error}", path.display());
-        let (mut set, said) = match read(&path).map_err(told)? {
+        let (mut set, said) = match read(&path).map_err(|error| format!("{}: {error}", path.display()))? {
             None => Default::default(),
             Some(bytes) => replay(&bytes).map_err(|(line, what)| {
                 format!("{}:{line}: {what}; put the file away to start without it", path.display())
             })?,
         };
         set.prune(now);
-        let (file, lines) = write_anew(&path, &set).map_err(told)?;
         let said = said.map(|what| format!("{}: {what}", path.display()));
-        Ok(Reading { file: Self { path, file, lines, behind: false }, set, said })
+        Ok(Reading { file: Self { path, file: None, lines: 0 }, set, said })
     }
 
     /// Where it is.
@@ -77,32 +82,44 @@ impl StateFile {
         &self.path
     }
 
-    /// Whether it lacks a change that could not be written.
+    /// Whether it lacks a change that could not be written, or is to be written anew.
     pub(in crate::gateway) fn is_behind(&self) -> bool {
-        self.behind
+        self.file.is_none()
+    }
+
+    /// Another file may stand in its place.
+    pub(in crate::gateway) fn doubt(&mut self) {
+        self.file = None;
     }
 
     /// Writes a change, after which `set` holds, and waits until the disk has it.
     pub(in crate::gateway) fn write(&mut self, change: &Change<'_>, set: &RevocationSet) -> io::Result<()> {
-        if self.behind || self.lines >= MANY_LINES {
-            return self.compact(set);
-        }
-        // A write that failed may have left a part of its line: nothing is appended to that.
-        self.behind = true;
-        self.file.write_all(line(change).as_bytes())?;
-        self.file.sync_data()?;
-        self.behind = false;
+        // A write that fails may leave a part of its line: nothing is appended to that.
+        let Some(mut file) = self.file.take().filter(|_| self.lines < MANY_LINES) else { return self.compact(set) };
+        file.write_all(line(change).as_bytes())?;
+        file.sync_data()?;
+        self.file = Some(file);
         self.lines = self.lines.saturating_add(1);
         Ok(())
     }
 
     /// Writes the whole file anew.
     pub(in crate::gateway) fn compact(&mut self, set: &RevocationSet) -> io::Result<()> {
-        self.behind = true;
-        (self.file, self.lines) = write_anew(&self.path, set)?;
-        self.behind = false;
+        self.file = None;
+        let (file, lines) = write_anew(&self.path, set)?;
+        (self.file, self.lines) = (Some(file), lines);
         Ok(())
     }
+}
+
+/// What holds by another process's file at this moment. A torn last line is one that it writes just now.
+///
+/// # Errors
+/// One line that names the file, and the line that is not one of ours.
+pub(in crate::gateway) fn look(path: &Path) -> Result<RevocationSet, String> {
+    let bytes = read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let bytes = bytes.ok_or_else(|| format!("{}: it is gone", path.display()))?;
+    replay(&bytes).map(|(set, _)| set).map_err(|(line, what)| format!("{}:{line}: {what}", path.display()))
 }
 
 fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
@@ -298,7 +315,7 @@ mod tests {
     fn a_full_disk_loses_no_entry_that_stands_and_is_made_up_for() {
         let (folder, mut set) = written();
         let mut file = StateFile::open(folder.path(), NOW).unwrap().file;
-        file.file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        file.file = Some(OpenOptions::new().write(true).open("/dev/full").unwrap());
         let entry = of_subject("carol", NOW.0 + 60);
         set.insert(entry.clone()).unwrap();
         assert!(file.write(&Change::Hold(&entry), &set).is_err());
@@ -307,6 +324,24 @@ mod tests {
         file.compact(&set).unwrap();
         assert!(!file.is_behind());
         assert_eq!(StateFile::open(folder.path(), NOW).unwrap().set.entries(), set.entries());
+    }
+
+    #[test]
+    fn a_file_of_another_process_is_looked_at_and_left_as_it_is() {
+        let (folder, set) = written();
+        let path = folder.path().join("revocations");
+        let torn = fs::read_to_string(&path).unwrap() + "0123456789abcdef + {\"sub";
+        fs::write(&path, &torn).unwrap();
+        assert_eq!(look(&path).unwrap().entries(), set.entries(), "a line that is written just now");
+        let Reading { mut file, set, .. } = StateFile::borrow(folder.path(), NOW).unwrap();
+        assert!(file.is_behind());
+        assert_eq!(fs::read_to_string(&path).unwrap(), torn);
+        file.write(&Change::Lift(&of_policy("chat").target), &set).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 3, "its first change writes it anew");
+        fs::write(&path, torn.replacen("alice", "Alice", 1)).unwrap();
+        assert!(look(&path).unwrap_err().contains("revocations:2: "));
+        fs::remove_file(&path).unwrap();
+        assert!(look(&path).unwrap_err().contains("it is gone"));
     }
 
     #[test]
