@@ -117,7 +117,8 @@ pub(super) async fn serve(admin: Arc<Admin>) {
     let end = admin.house.relieved.clone();
     loop {
         tokio::select! {
-            () = end.cancelled() => return connections.shutdown().await,
+            biased;
+            () = end.cancelled() => return finish(connections, &admin.house.end).await,
             Some(_) = connections.join_next(), if !connections.is_empty() => by_age.retain(|one: &AbortHandle| !one.is_finished()),
             accepted = admin.socket.accept() => match accepted {
                 Ok(stream) if may_call(&stream) => {
@@ -130,6 +131,16 @@ pub(super) async fn serve(admin: Arc<Admin>) {
             },
         }
     }
+}
+
+/// Answers the calls under way where another process goes on; where the gateway ends they are cut.
+async fn finish(mut connections: JoinSet<()>, end: &End) {
+    let answered = async { while connections.join_next().await.is_some() {} };
+    tokio::select! {
+        () = end.cancelled() => {}
+        _ = timeout(READ_DEADLINE, answered) => {}
+    }
+    connections.shutdown().await;
 }
 
 /// Root and whoever runs the gateway. The file's mode says the same; this holds where a folder or a mount weakens it.
@@ -306,7 +317,7 @@ impl Admin {
                 self.house.notice(Level::Info, "handed_over", text.into());
                 self.drain.cancel();
                 self.house.closing.cancel();
-                // The last, for it ends this task.
+                // The last: from here on only the other process is called.
                 self.house.relieved.cancel();
             }
             Err(error) => {
