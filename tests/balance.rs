@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use support::backend::{SWITCHING, echo};
-use support::{Answer, Backend, Cases, House, Plan, Request, Step, Wire, cases, eventually, within};
+use support::{Answer, Backend, Cases, House, Plan, Request, Step, Wire, cases, eventually, nobody_listens, within};
 use wsgate::event::Event;
 use wsgate::policy::Reason;
 use wsgate::session::Cause;
@@ -184,12 +184,7 @@ async fn a_dead_server_is_left_alone_and_comes_back() {
     let never = house(&[address], "eject = \"never\"").await;
     never.admits(&never.request()).await;
     drop(back);
-    within("it is gone", async {
-        while tokio::net::TcpStream::connect(address).await.is_ok() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    nobody_listens(address).await;
     for _ in 0..7 {
         refused(&never, "127.0.0.1", Reason::BackendUnreachable).await;
     }
@@ -340,12 +335,7 @@ async fn a_server_that_flaps_costs_the_others_clients_nothing() {
         drop(wire);
         if round % 6 == 5 {
             up = None;
-            within("it is gone", async {
-                while tokio::net::TcpStream::connect(dead).await.is_ok() {
-                    tokio::task::yield_now().await;
-                }
-            })
-            .await;
+            nobody_listens(dead).await;
         }
     }
     drop(up);
@@ -447,12 +437,7 @@ async fn checks_find_who_died_and_who_hangs_and_end_with_the_server() {
     house.rewrite(POLICY, &upstream(&[good.address], tcp));
     house.reloads().await;
     drop(back);
-    within("it is gone", async {
-        while tokio::net::TcpStream::connect(address).await.is_ok() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    nobody_listens(address).await;
     let heard = good.connections();
     good.wait("checks go on where the server stays", |seen| seen.len() > heard + 4).await;
     assert_eq!(notices(&house, "server_down"), 1, "nobody asks a server that was taken out");

@@ -15,7 +15,7 @@ use support::client::Answer;
 use support::frames::{CLOSE, FIN, close_body, masked};
 use support::house::HOST;
 use support::process::ran;
-use support::{Cases, House, Plan, Stand, Step, Wire, cases, within};
+use support::{Cases, House, Plan, Stand, Step, Wire, cases, nobody_listens, within};
 use tokio::net::TcpStream;
 use wsgate::session::Cause;
 
@@ -24,11 +24,6 @@ async fn readiness(health: SocketAddr) -> u16 {
     let mut wire = Wire::over(TcpStream::connect(health).await.unwrap());
     wire.send(b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").await;
     Answer::read(&wire.rest().await.0).status
-}
-
-/// Waits until nobody listens there.
-async fn nobody_listens(address: SocketAddr) {
-    within("the listener closes", async { while TcpStream::connect(address).await.is_ok() {} }).await;
 }
 
 /// Waits for a Close frame, answers it, and gives its code.

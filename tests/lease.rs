@@ -70,7 +70,7 @@ async fn the_backend_is_told_the_earliest_end() {
 async fn a_lease_ends_at_a_frame_boundary() {
     let ends = Ends::planned(Transport::Tls13, Transport::Plain, |plan| plan.policy(&exactly())).await;
     let house = &ends.house;
-    let exp = now() + 2;
+    let exp = now() + 4;
     let mut client = ends.client().await;
     client.send(&ending_at(house, exp).bytes()).await;
     let mut service = ends.service().await;
@@ -124,7 +124,7 @@ async fn the_greatest_age_ends_what_its_token_would_not() {
 async fn chance_only_takes_from_a_lease() {
     const SESSIONS: usize = 24;
     let house = Plan::plain().policy(&exactly()).build().await;
-    let end = now() + 4;
+    let end = now() + 8;
     let mut sessions = JoinSet::new();
     for _ in 0..SESSIONS {
         let mut session = house.session_of(&ending_at(&house, end)).await.0;
@@ -158,7 +158,7 @@ async fn a_session_outlives_its_token_only_where_the_policy_says_why() {
     ] {
         let house = Plan::plain().policy(&way).policy(session).build().await;
         let mark = house.record.mark();
-        let (mut wire, _) = house.session_of(&ending_at(&house, now() + 1)).await;
+        let (mut wire, _) = house.session_of(&ending_at(&house, now() + 3)).await;
         wire.is_closed_with(4401).await;
         drop(wire);
         assert_eq!(house.closure(mark).await.cause, cause, "{name}");

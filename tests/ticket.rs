@@ -403,14 +403,14 @@ async fn a_renewed_session_outlives_its_first_token() {
     let mut cases = Cases::of("renewals");
     for (name, renewed) in [("it ends with its token", false), ("it goes on with a fresh one", true)] {
         let mark = house.record.mark();
-        let (mut session, _) = house.session_of(&called(&house, ID, 2)).await;
+        let (mut session, _) = house.session_of(&called(&house, ID, 4)).await;
         assert_eq!(house.backend.last().request().line, "GET /chat?a=1 HTTP/1.1", "no backend sees the id");
         if renewed {
             let answer = gets(&house, &renewal(ID, &house.signer.token())).await;
             assert_eq!(text(&answer, "session"), ID);
             let expires = answer["expires"].as_u64().unwrap();
             assert!((now() + 295..=now() + 301).contains(&expires), "{answer}");
-            let past = tokio::time::timeout(std::time::Duration::from_secs(4), session.frame()).await;
+            let past = tokio::time::timeout(std::time::Duration::from_secs(6), session.frame()).await;
             assert!(past.is_err(), "nothing ends it: {past:?}");
             session.echoes("my first token is over").await;
             session.closes(1000).await;

@@ -186,9 +186,11 @@ async fn asked(socket: &Path) -> io::Result<Inherited> {
         return Err(io::Error::other(format!("it answers {:?}", String::from_utf8_lossy(line))));
     }
     let (names, sockets) = receive(&stream).await?;
-    let names: Vec<What> = serde_json::from_str(&names)?;
+    let names: Vec<serde_json::Value> = serde_json::from_str(&names)?;
     if names.len() != sockets.len() {
         return Err(io::Error::other("it sent fewer descriptors than it named"));
     }
-    Ok(Inherited { sockets: names.into_iter().zip(sockets).collect(), giver: Some(stream) })
+    // What has a name that is not known here is closed.
+    let known = |(name, socket)| Some((serde_json::from_value(name).ok()?, socket));
+    Ok(Inherited { sockets: names.into_iter().zip(sockets).filter_map(known).collect(), giver: Some(stream) })
 }

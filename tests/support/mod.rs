@@ -62,3 +62,18 @@ pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     })
     .await;
 }
+
+/// Waits until connections to this address are refused.
+pub async fn nobody_listens(address: std::net::SocketAddr) {
+    let mut looks = tokio::time::interval(Duration::from_millis(2));
+    within("nobody listens any longer", async {
+        loop {
+            looks.tick().await;
+            match tokio::net::TcpStream::connect(address).await {
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => return,
+                Ok(_) | Err(_) => {}
+            }
+        }
+    })
+    .await;
+}

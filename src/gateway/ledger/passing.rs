@@ -93,7 +93,7 @@ impl House {
     /// Holds what the state file of the next process says, where that changed, and ends the sessions that it reaches.
     pub(super) fn follow(&self, file: &mut Watched<PathBuf>, now: UnixSeconds) {
         let mut kept = Vec::new();
-        let read = file.read("state_unread", &mut kept, |path| state::look(path));
+        let read = file.read("state_unread", &mut kept, |path| state::look(path, now));
         watch::complain(self, kept);
         let Some(set) = read else { return };
         let set = Arc::new(set);

@@ -66,13 +66,12 @@ impl StateFile {
     /// The same of a file that another process may write still: it is left as it is, and is behind.
     pub(in crate::gateway) fn borrow(folder: &Path, now: UnixSeconds) -> Result<Reading, String> {
         let path = folder.join("revocations");
-        let (mut set, said) = match read(&path).map_err(|error| format!("{}: {error}", path.display()))? {
+        let (set, said) = match read(&path).map_err(|error| format!("{}: {error}", path.display()))? {
             None => Default::default(),
-            Some(bytes) => replay(&bytes).map_err(|(line, what)| {
+            Some(bytes) => replay(&bytes, now).map_err(|(line, what)| {
                 format!("{}:{line}: {what}; put the file away to start without it", path.display())
             })?,
         };
-        set.prune(now);
         let said = said.map(|what| format!("{}: {what}", path.display()));
         Ok(Reading { file: Self { path, file: None, lines: 0 }, set, said })
     }
@@ -116,10 +115,10 @@ impl StateFile {
 ///
 /// # Errors
 /// One line that names the file, and the line that is not one of ours.
-pub(in crate::gateway) fn look(path: &Path) -> Result<RevocationSet, String> {
+pub(in crate::gateway) fn look(path: &Path, now: UnixSeconds) -> Result<RevocationSet, String> {
     let bytes = read(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let bytes = bytes.ok_or_else(|| format!("{}: it is gone", path.display()))?;
-    replay(&bytes).map(|(set, _)| set).map_err(|(line, what)| format!("{}:{line}: {what}", path.display()))
+    replay(&bytes, now).map(|(set, _)| set).map_err(|(line, what)| format!("{}:{line}: {what}", path.display()))
 }
 
 fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
@@ -136,8 +135,8 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// What holds after all lines of a file; and what is to be said where the last one was torn. An error names the line.
-fn replay(bytes: &[u8]) -> Result<(RevocationSet, Option<String>), (usize, String)> {
+/// What holds after all lines of a file, less what has ended; and what is to be said where the last one was torn. An error names the line.
+fn replay(bytes: &[u8], now: UnixSeconds) -> Result<(RevocationSet, Option<String>), (usize, String)> {
     let mut set = RevocationSet::default();
     let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').enumerate();
     let header = lines.next().map(|(_, line)| line);
@@ -146,7 +145,7 @@ fn replay(bytes: &[u8]) -> Result<(RevocationSet, Option<String>), (usize, Strin
     }
     for (index, line) in lines {
         let number = index.saturating_add(1);
-        match (line.strip_suffix(b"\n"), apply(&mut set, line.trim_ascii_end())) {
+        match (line.strip_suffix(b"\n"), apply(&mut set, line.trim_ascii_end(), now)) {
             (_, Ok(())) => {}
             (None, Err(_)) => {
                 return Ok((
@@ -160,7 +159,7 @@ fn replay(bytes: &[u8]) -> Result<(RevocationSet, Option<String>), (usize, Strin
     Ok((set, None))
 }
 
-fn apply(set: &mut RevocationSet, line: &[u8]) -> Result<(), &'static str> {
+fn apply(set: &mut RevocationSet, line: &[u8], now: UnixSeconds) -> Result<(), &'static str> {
     let (checksum, rest) = line.split_at_checked(CHECKSUM).ok_or("this line is too short")?;
     let body = rest.strip_prefix(b" ").ok_or("there is no checksum")?;
     if checksum_of(body).as_bytes() != checksum {
@@ -169,6 +168,8 @@ fn apply(set: &mut RevocationSet, line: &[u8]) -> Result<(), &'static str> {
     let (sign, json) = body.split_at_checked(2).ok_or("there is no change")?;
     let order = Order::read(json, &KINDS).map_err(|_| "this is no change of this version")?;
     match (sign, order.end) {
+        // A file holds more entries than may live at a time, where some have ended.
+        (b"+ ", Some(End::At(until))) if until <= now => Ok(()),
         (b"+ ", Some(End::At(until))) => {
             // An entry that was lifted and one that was not are told apart by the order of the lines.
             set.insert(Entry { target: order.target, since: order.since, until })
@@ -332,16 +333,28 @@ mod tests {
         let path = folder.path().join("revocations");
         let torn = fs::read_to_string(&path).unwrap() + "0123456789abcdef + {\"sub";
         fs::write(&path, &torn).unwrap();
-        assert_eq!(look(&path).unwrap().entries(), set.entries(), "a line that is written just now");
+        assert_eq!(look(&path, NOW).unwrap().entries(), set.entries(), "a line that is written just now");
         let Reading { mut file, set, .. } = StateFile::borrow(folder.path(), NOW).unwrap();
         assert!(file.is_behind());
         assert_eq!(fs::read_to_string(&path).unwrap(), torn);
         file.write(&Change::Lift(&of_policy("chat").target), &set).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 3, "its first change writes it anew");
         fs::write(&path, torn.replacen("alice", "Alice", 1)).unwrap();
-        assert!(look(&path).unwrap_err().contains("revocations:2: "));
+        assert!(look(&path, NOW).unwrap_err().contains("revocations:2: "));
         fs::remove_file(&path).unwrap();
-        assert!(look(&path).unwrap_err().contains("it is gone"));
+        assert!(look(&path, NOW).unwrap_err().contains("it is gone"));
+    }
+
+    #[test]
+    fn what_has_ended_takes_nobodys_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let entry = |number: usize| of_subject(&format!("user-{number}"), NOW.0 + if number == 0 { 60 } else { 5 });
+        let lines: String = (0..=MOST_ENTRIES).map(|number| line(&Change::Hold(&entry(number)))).collect();
+        fs::write(folder.path().join("revocations"), format!("{HEADER}\n{lines}")).unwrap();
+        let said = StateFile::open(folder.path(), NOW).unwrap_err();
+        assert!(said.contains("too many entries"), "{said}");
+        let later = StateFile::open(folder.path(), UnixSeconds(NOW.0 + 5)).unwrap();
+        assert_eq!(later.set.entries(), [entry(0)], "the twin");
     }
 
     #[test]
