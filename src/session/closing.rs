@@ -119,22 +119,29 @@ impl Session {
     /// `close_timeout` for the rest. A session in its closing handshake goes on with that: it has no longer either.
     ///
     /// Where access was taken away, no byte of the client passes from here on, not even the rest of a frame, and all is
-    /// over within [`SessionRules::REVOKED_LIMIT`].
+    /// over within [`SessionRules::REVOKED_LIMIT`]; that holds in a closing handshake, too.
     pub fn begin_close(&mut self, cause: Cause, now: Instant) {
         if self.phase == Phase::Open || self.is_half_closed() {
             self.fail(cause, By::Gateway, now);
-            if cause == Cause::Revoked {
-                self.silence_client(now);
-            }
+        }
+        if cause == Cause::Revoked && self.phase == Phase::Closing {
+            self.silence_client(now);
         }
     }
 
     fn silence_client(&mut self, now: Instant) {
+        let limit = SessionRules::REVOKED_LIMIT.min(self.rules.close_timeout);
+        let end = self.tick(now).after(limit);
+        let ends_in_time = self.deadlines.at(Timer::Close).is_some_and(|due| due <= end);
+        if ends_in_time && self.client.intake != Intake::Open {
+            return;
+        }
         if self.client.intake == Intake::Open {
             self.client.intake = Intake::Failed;
         }
-        let limit = SessionRules::REVOKED_LIMIT.min(self.rules.close_timeout);
-        self.deadlines.set(Timer::Close, self.tick(now).after(limit));
+        if !ends_in_time {
+            self.deadlines.set(Timer::Close, end);
+        }
         self.seal_unreachable();
         self.settle();
     }

@@ -25,6 +25,8 @@ pub struct Terms {
 #[derive(Debug, Default)]
 struct Request {
     cause: OnceLock<Cause>,
+    /// Whether access was taken away, whatever else ended it before.
+    is_revoked: AtomicBool,
     is_cut: AtomicBool,
     /// Whether `terms` holds some that nobody took: no lock is taken while it does not.
     has_terms: AtomicBool,
@@ -57,7 +59,7 @@ impl Control {
         Self::default()
     }
 
-    /// Asks for the session's end; the first cause counts. Whether this is it.
+    /// Asks for the session's end. The first cause counts, and [`Cause::Revoked`] above any other. Whether this is it.
     pub fn end(&self, cause: Cause) -> bool {
         let is_first = self.mark(cause);
         if is_first {
@@ -68,7 +70,10 @@ impl Control {
 
     /// The same, of which the session learns at its next turn: so many can be marked before any takes a worker's time.
     pub fn mark(&self, cause: Cause) -> bool {
-        self.0.cause.set(cause).is_ok()
+        match cause {
+            Cause::Revoked => !self.0.is_revoked.swap(true, Ordering::AcqRel),
+            _ => self.0.cause.set(cause).is_ok(),
+        }
     }
 
     /// Gives the session a turn.
@@ -114,6 +119,9 @@ impl Control {
         self.0.waker.register(cx.waker());
         if self.0.is_cut.load(Ordering::Acquire) {
             return Asked::Cut;
+        }
+        if self.0.is_revoked.load(Ordering::Acquire) {
+            return Asked::End(Cause::Revoked);
         }
         if let Some(cause) = self.0.cause.get() {
             return Asked::End(*cause);

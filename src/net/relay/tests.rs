@@ -266,8 +266,8 @@ async fn an_end_from_outside_is_told_at_a_boundary() {
     let message = frame(false, b"half a frame");
     rig.backend.write_all(&message[..5]).await.unwrap();
     assert_eq!(read(&mut rig.client, 5).await, message[..5]);
-    rig.control.end(Cause::Drain);
-    rig.control.end(Cause::Revoked);
+    assert!(rig.control.end(Cause::Drain));
+    assert!(!rig.control.end(Cause::ServerDown), "the first cause counts");
     assert_eq!(read(&mut rig.backend, 8).await[..2], [0x88, 0x82]);
     rig.backend.write_all(&[message[5..].to_vec(), close(false, 1001)].concat()).await.unwrap();
     assert_eq!(
@@ -278,6 +278,25 @@ async fn an_end_from_outside_is_told_at_a_boundary() {
     rig.client.write_all(&close(true, 1001)).await.unwrap();
     drop((rig.client, rig.backend));
     assert_eq!(rig.task.await.unwrap().cause, Cause::Drain, "FR18");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revocation_counts_above_what_ended_a_session_before() {
+    let mut lived = Vec::new();
+    for is_revoked in [true, false] {
+        let mut rig = run(roomy(), 1 << 20, b"");
+        assert!(rig.control.end(Cause::Drain));
+        assert_eq!(read(&mut rig.client, 4).await, close(false, 1001));
+        let told = Instant::now();
+        if is_revoked {
+            assert!(rig.control.end(Cause::Revoked));
+            assert!(!rig.control.end(Cause::Revoked), "it was already");
+        }
+        assert_eq!(rig.task.await.unwrap().cause, Cause::Drain, "OP06");
+        lived.push(told.elapsed());
+    }
+    let (revoked, drained) = (lived[0], lived[1]);
+    assert_eq!(drained - revoked, roomy().close_timeout - SECOND, "OP06: nobody said Close, and only one has its time");
 }
 
 #[tokio::test(start_paused = true)]

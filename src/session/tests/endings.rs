@@ -74,6 +74,31 @@ fn op06_nothing_passes_of_a_client_whose_access_was_taken_away() {
 }
 
 #[test]
+fn op06_a_closing_handshake_keeps_no_client_whose_access_was_taken_away() {
+    let message = frame(Side::Client, TEXT, b"half a frame");
+    for is_revoked in [true, false] {
+        let mut rig = Rig::new(rules());
+        rig.feed(Side::Client, &message[..9]);
+        rig.session.begin_close(Cause::Drain, rig.now);
+        rig.wait(SECOND / 2);
+        let before = rig.to_backend.len();
+        if is_revoked {
+            rig.session.begin_close(Cause::Revoked, rig.now);
+        }
+        rig.feed(Side::Client, &message[9..]);
+        assert_eq!(rig.to_backend.len() > before, !is_revoked, "the rest of its frame");
+        // Asking again does not put the end off.
+        rig.wait(SECOND / 2);
+        if is_revoked {
+            rig.session.begin_close(Cause::Revoked, rig.now);
+        }
+        rig.wait(SECOND / 2);
+        let closed = rig.session.poll_closed().map(|ended| (ended.cause, ended.code));
+        assert_eq!(closed, is_revoked.then_some((Cause::Drain, Some(1001))), "within a second; the twin has its time");
+    }
+}
+
+#[test]
 fn what_is_thrown_away_is_paid_for_like_what_passes() {
     // A side that broke a rule, or that said Close, gains no faster line by it.
     let ends: [(&str, Vec<u8>); 2] = [("RX20", frame(Side::Client, 0x83, b"")), ("FR16", close(Side::Client, 1000))];
