@@ -17,8 +17,7 @@ use crate::ws::opening::{self, Accepted};
 /// Answers a refusal and lingers, so that the answer is not lost to a reset.
 pub(super) async fn refuse(house: &House, mut client: ClientStream, refusal: &Refusal, id: ConnectionId) {
     let security = TransportSecurity::of(client.is_tls());
-    let jitter = random::bytes().map_or(0, u32::from_be_bytes);
-    http::refuse(&mut client, refusal, id, security, jitter, &house.lingering).await;
+    http::refuse(&mut client, refusal, id, security, random::jitter(), &house.lingering).await;
 }
 
 /// The head of our 101 and the subprotocol in it: the backend's choice, else the marker of a token that came as a

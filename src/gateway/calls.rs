@@ -9,14 +9,13 @@ use super::entrance;
 use super::house::House;
 use super::snapshot::Snapshot;
 use super::visit::Visit;
-use super::{clock, random};
+use super::{clock, proof, random};
 use crate::net::http::{self, HeadRead, Reply, TransportSecurity};
 use crate::net::tls::ClientStream;
 use crate::peer::{ClientAddr, SessionId};
 use crate::policy::admission::Principal;
 use crate::policy::call::{ScreenedCall, Sharing, prove_call, screen_call};
 use crate::policy::credential::Presented;
-use crate::policy::revocation::Facts;
 use crate::policy::standing::Renewal;
 use crate::policy::ticket::{Buyer, Sold, TICKET_LIFE};
 use crate::policy::{Reason, Refusal};
@@ -66,8 +65,7 @@ pub(super) fn serve(
         Err(refusal) => {
             visit.refused(&refusal);
             let fields = sharing.map_or_else(String::new, |sharing| fields_of(sharing, false));
-            let jitter = random::bytes().map_or(0, u32::from_be_bytes);
-            http::refusal_reply(&refusal, visit.id(), security, jitter, &fields).unwrap_or_default()
+            http::refusal_reply(&refusal, visit.id(), security, random::jitter(), &fields).unwrap_or_default()
         }
     })
 }
@@ -121,18 +119,12 @@ fn post(house: &House, snapshot: &Snapshot, call: &ScreenedCall, visit: &mut Vis
 
 /// Charges the address's failure budget, and judges the credential.
 fn prove(house: &House, snapshot: &Snapshot, call: &ScreenedCall, visit: &mut Visit) -> Result<Caller, Refusal> {
-    let attempt = visit.charged().map(|client| house.limits.check_failures(client)).transpose()?;
     let now = clock::unix_now();
-    let proof = prove_call(call, &snapshot.keys, now).and_then(|(principal, presented)| {
-        let (client, holder) = (visit.client(), principal.holder());
-        let facts = Facts { session: visit.id(), client, policy: &call.policy.name, holder };
-        house.ledger.judge(&facts, now).map(|()| (principal, presented))
-    });
-    let failed = matches!(&proof, Err(refusal) if refusal.reason.is_failed_proof());
-    if let (false, Some(attempt)) = (failed, attempt) {
-        attempt.forgive();
-    }
-    let (principal, presented) = proof?;
+    let (principal, presented) = proof::attempted(house, visit, || {
+        let (principal, presented) = prove_call(call, &snapshot.keys, now)?;
+        proof::judge_revoked(house, visit, &call.policy.name, &principal, now)?;
+        Ok((principal, presented))
+    })?;
     visit.proved_to_be(&principal);
     Ok(Caller { principal, presented, now })
 }

@@ -14,7 +14,7 @@ use super::sessions::{Registration, Resident};
 use super::snapshot::Snapshot;
 use super::tell::{self, Told, Words};
 use super::visit::{Stay, Visit};
-use super::{answer, calls, clock, random};
+use super::{answer, calls, clock, proof, random};
 use crate::config::ProxyMode;
 use crate::limits::{AddressPermit, ConnectionPermit, ServerPermit, SessionPermit, SubjectPermit};
 use crate::net::http;
@@ -25,7 +25,6 @@ use crate::net::upstream::{Call, UpstreamConnection};
 use crate::policy::admission::{Admission, authorize_with_tickets};
 use crate::policy::balance::HashKey;
 use crate::policy::forward::{self, ForwardFacts};
-use crate::policy::revocation::Facts;
 use crate::policy::screen::{Screened, screen};
 use crate::policy::standing::{Standing, Upheld};
 use crate::policy::{Policy, Reason, Refusal};
@@ -227,27 +226,18 @@ fn prove(
     visit: &mut Visit,
     turn: &Turn<'_>,
 ) -> Result<Proved, Refusal> {
-    let client = visit.charged();
-    let attempt = client.map(|client| house.limits.check_failures(client)).transpose()?;
     let policy = Arc::clone(&screened.policy);
     let Policy { name, quotas, .. } = policy.as_ref();
-    let session = house.limits.reserve_session(client, name, quotas);
-    let proof = session.and_then(|session| {
+    let (session, admission) = proof::attempted(house, visit, || {
+        let session = house.limits.reserve_session(visit.charged(), name, quotas)?;
         let token = turn.take_token().map_or_else(|| house.limits.take_pace(), Ok);
         let token = token.map_err(|wait| Refusal::new(Reason::AdmissionPace).retry_after(wait))?;
         let now = clock::unix_now();
         let admission = authorize_with_tickets(screened, &snapshot.keys, now, |word| house.till.redeem(word))?;
-        let (client, holder) = (visit.client(), admission.principal.holder());
-        let facts = Facts { session: visit.id(), client, policy: &admission.policy.name, holder };
-        house.ledger.judge(&facts, now)?;
+        proof::judge_revoked(house, visit, name, &admission.principal, now)?;
         token.spend();
         Ok((session, admission))
-    });
-    let failed = matches!(&proof, Err(refusal) if refusal.reason.is_failed_proof());
-    if let (false, Some(attempt)) = (failed, attempt) {
-        attempt.forgive();
-    }
-    let (session, admission) = proof?;
+    })?;
     visit.proved_to_be(&admission.principal);
     let subject = house.limits.reserve_subject(name, quotas, visit.subject())?;
     if admission.session.is_some_and(|session| house.sessions.called(session).is_some()) {

@@ -35,6 +35,7 @@ pub mod handover;
 pub mod health;
 mod house;
 mod ledger;
+mod proof;
 mod queue;
 mod random;
 mod readings;

@@ -22,6 +22,11 @@ pub(super) fn number() -> u64 {
     bytes().map_or(0, u64::from_ne_bytes)
 }
 
+/// The chance in a `Retry-After`; zero where the generator fails.
+pub(super) fn jitter() -> u32 {
+    bytes().map_or(0, u32::from_be_bytes)
+}
+
 /// Fills a slice with random bytes, for the masks of a session.
 #[expect(clippy::expect_used, reason = "a session whose masks could be foreseen is worse than one that ends")]
 pub(super) fn fill(bytes: &mut [u8]) {

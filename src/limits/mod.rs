@@ -221,12 +221,7 @@ impl<C: Clock> Limits<C> {
 
     fn charge_subject(&self, policy: &PolicyName, quotas: &Quotas, subject: &str) -> Result<Slot, Refusal> {
         let key = self.key(&(policy.as_str(), subject));
-        match self.handshakes.take(key, store::quota(quotas.handshakes_per_subject, 1), self.elapsed()) {
-            Take::Taken => {}
-            Take::Empty(wait) => return Err(Refusal::new(Reason::SubjectRate).retry_after(wait)),
-            // A subject has no wider one whose bucket it could share.
-            Take::SetFull => return Err(cap_reached(Reason::SubjectRate).with_detail("the table of subjects is full")),
-        }
+        self.charge_rate(key, quotas)?;
         let slot = self.subjects.take(key, quotas.connections_per_subject);
         slot.ok_or_else(|| cap_reached(Reason::SubjectSessions))
     }
@@ -237,10 +232,14 @@ impl<C: Clock> Limits<C> {
     /// # Errors
     /// [`Reason::SubjectRate`].
     pub fn charge_call(&self, policy: &PolicyName, quotas: &Quotas, subject: &str) -> Result<(), Refusal> {
-        let key = self.key(&("call", policy.as_str(), subject));
+        self.charge_rate(self.key(&("call", policy.as_str(), subject)), quotas)
+    }
+
+    fn charge_rate(&self, key: Key, quotas: &Quotas) -> Result<(), Refusal> {
         match self.handshakes.take(key, store::quota(quotas.handshakes_per_subject, 1), self.elapsed()) {
             Take::Taken => Ok(()),
             Take::Empty(wait) => Err(Refusal::new(Reason::SubjectRate).retry_after(wait)),
+            // A subject has no wider one whose bucket it could share.
             Take::SetFull => Err(cap_reached(Reason::SubjectRate).with_detail("the table of subjects is full")),
         }
     }
