@@ -114,7 +114,7 @@ async fn who_has_the_same_comes_to_the_same_server() {
         let house = house(&servers, &format!("balance = {{ hash = \"{on}\" }}")).await;
         let mut chosen = BTreeMap::new();
         for round in 0..2 {
-            for number in 0..12 {
+            for number in 0..40 {
                 let (from, request) = ask(&house, number);
                 let (wire, server) = seat(&house, &from, &request).await;
                 let first = chosen.entry(number).or_insert_with(|| server.clone());
@@ -125,7 +125,7 @@ async fn who_has_the_same_comes_to_the_same_server() {
         let mut used: Vec<_> = chosen.into_values().collect();
         used.sort();
         used.dedup();
-        assert_eq!(used.len(), 3, "{on}: twelve of them are spread");
+        assert_eq!(used.len(), 3, "{on}: forty of them are spread");
         let mut by_address = Vec::new();
         for _ in 0..4 {
             by_address.push(seat(&house, "127.0.0.1", &house.request()).await.1);
