@@ -505,7 +505,7 @@ async fn a_server_that_is_added_is_not_flooded() {
         let house = house(&[one.address], &more).await;
         house.rewrite(POLICY, &upstream(&[one.address, two.address], &more));
         house.reloads().await;
-        for _ in 0..12 {
+        for _ in 0..40 {
             drop(seat(&house, "127.0.0.1", &house.request()).await);
         }
         assert!(expected.contains(&two.connections()), "{slow_start}: {} of 40", two.connections());
