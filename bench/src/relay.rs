@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use rustls::{ClientConfig, RootCertStore};
@@ -54,6 +54,9 @@ pub(crate) struct Echoes {
     bytes: usize,
     #[arg(long, default_value = "binary")]
     kind: Kind,
+    /// Seconds after which the credential ends; by default it never does.
+    #[arg(long)]
+    lease: Option<u64>,
 }
 
 /// The kind of message.
@@ -74,7 +77,8 @@ async fn echo(echoes: &Echoes) -> Outcome<()> {
     let (near_backend, mut backend) = connected().await?;
     let counts = Arc::new(AtomicBool::new(false));
     let mut tasks = JoinSet::new();
-    tasks.spawn(carry(near_client, near_backend, Arc::clone(&counts)));
+    let lease = echoes.lease.map(Duration::from_secs);
+    tasks.spawn(carry(near_client, near_backend, lease, Arc::clone(&counts)));
     let opcode = match echoes.kind {
         Kind::Text => TEXT,
         Kind::Binary => BINARY,
@@ -110,12 +114,17 @@ async fn read_expected(stream: &mut (impl AsyncRead + Unpin), expected: &[u8]) -
 }
 
 /// The relay, as the gateway runs it; its polls are counted while `counts` says so.
-async fn carry(client: ClientStream, backend: TcpStream, counts: Arc<AtomicBool>) -> Option<Ended> {
+async fn carry(
+    client: ClientStream,
+    backend: TcpStream,
+    lease: Option<Duration>,
+    counts: Arc<AtomicBool>,
+) -> Option<Ended> {
     let metrics = Arc::new(Metrics::new(Arc::new(Readings::default), system_clock()));
     let observer = Arc::new(Fanout::new(metrics, Arc::new(Silent)));
     #[expect(clippy::disallowed_methods, reason = "the session begins")]
     let now = Instant::now();
-    let session = Session::new(Arc::new(rules()), Extensions::Strip, None, now, |bytes| bytes.fill(0x5a));
+    let session = Session::new(Arc::new(rules()), Extensions::Strip, lease, now, |bytes| bytes.fill(0x5a));
     let mut end = None;
     let tell = |ended: &Ended| end = Some(*ended);
     let relay = Relay {
@@ -238,7 +247,7 @@ mod tests {
     #[test]
     fn messages_of_any_size_are_echoed_through_the_relay() {
         for (bytes, kind) in [(0, Kind::Text), (128, Kind::Binary), (64 << 10, Kind::Binary), (1 << 20, Kind::Binary)] {
-            run(&Echoes { messages: 2, bytes, kind }).unwrap();
+            run(&Echoes { messages: 2, bytes, kind, lease: Some(60) }).unwrap();
         }
     }
 }
