@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::clock;
 use super::snapshot::Snapshot;
+use crate::event::Who;
 use crate::net::relay::{Control, Terms};
 use crate::peer::{ConnectionId, SessionId};
 use crate::policy::balance::Orphans;
@@ -69,6 +70,17 @@ impl Resident {
         let (control, generation) = (Control::new(), AtomicU64::new(generation));
         let (server, since, renewal) = (server.into(), Instant::now(), Mutex::default());
         Self { id, standing, server, since, control, generation, renewal }
+    }
+
+    /// Who it is, for its record.
+    pub(super) fn who(&self) -> Who {
+        Who {
+            id: self.id,
+            client: Some(self.standing.client()),
+            policy: Some(self.standing.policy().clone()),
+            generation: self.generation(),
+            subject: self.standing.subject().map(str::to_owned),
+        }
     }
 
     /// Judges it by the facts that count where something was revoked.

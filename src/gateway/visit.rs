@@ -114,7 +114,7 @@ impl Visit {
     pub(super) fn refused(&mut self, refusal: &Refusal) {
         self.reported = true;
         if refusal.reason == Reason::Internal {
-            tell_bug(&self.observer, &self.who, refusal.detail.as_deref());
+            tell_bug(&self.observer, self.who.id, refusal.detail.as_deref());
         }
         self.observer.observe(&Event::Refused(Refused {
             who: self.who.clone(),
@@ -144,9 +144,7 @@ impl Visit {
         let stay = Stay {
             observer: Arc::clone(&self.observer),
             end: self.end.clone(),
-            who: self.who.clone(),
             resident: Arc::clone(resident),
-            since: Instant::now(),
             reported: false,
         };
         self.observer.observe(&Event::Opened(Opened {
@@ -174,9 +172,7 @@ impl Drop for Visit {
 pub(super) struct Stay {
     observer: SharedObserver,
     end: End,
-    who: Who,
     resident: Arc<Resident>,
-    since: Instant,
     reported: bool,
 }
 
@@ -189,14 +185,14 @@ impl Stay {
     fn report(&mut self, ended: &Ended) {
         self.reported = true;
         if ended.cause == Cause::Internal {
-            tell_bug(&self.observer, &self.who, None);
+            tell_bug(&self.observer, self.resident.id, None);
         }
         self.observer.observe(&Event::Closed(Closure {
-            who: Who { generation: self.resident.generation(), ..self.who.clone() },
+            who: self.resident.who(),
             cause: ended.cause,
             by: ended.by,
             code: ended.code,
-            age: self.since.elapsed(),
+            age: self.resident.since.elapsed(),
             from_client: ended.from_client,
             from_backend: ended.from_backend,
         }));
@@ -213,7 +209,7 @@ impl Drop for Stay {
 }
 
 /// A bug of ours is never sampled away: it has a notice beside its record.
-fn tell_bug(observer: &SharedObserver, who: &Who, detail: Option<&str>) {
-    let text = format!("a bug in the gateway ended connection {}: {}", who.id, detail.unwrap_or("a panic"));
+fn tell_bug(observer: &SharedObserver, id: ConnectionId, detail: Option<&str>) {
+    let text = format!("a bug in the gateway ended connection {id}: {}", detail.unwrap_or("a panic"));
     observer.observe(&Event::Notice(Notice { level: Level::Error, code: "internal", text }));
 }
