@@ -77,7 +77,7 @@ impl<C: Clock> Limits<C> {
     /// [`Reason::AddressDenied`], [`Reason::AddressConnectRate`], [`Reason::AddressSessionsHard`] or
     /// [`Reason::AddressPending`], in this order; the detail names the network that is over its bound.
     pub fn charge_address(&self, client: ClientAddr) -> Result<AddressPermit, Refusal> {
-        let bounds = &self.bounds;
+        let bounds = self.bounds();
         let rules = &bounds.address;
         if !rules.rules.admits(client) {
             return Err(Refusal::new(Reason::AddressDenied).with_detail(client.to_string()));
@@ -92,7 +92,7 @@ impl<C: Clock> Limits<C> {
         if let Some(net) = tiers(client).find(|net| full(*net)) {
             return Err(cap_reached(Reason::AddressSessionsHard).with_detail(net.to_string()));
         }
-        let (pending, most) = self.pending_caps(rules.pending);
+        let (pending, most) = self.pending_caps(rules.pending, bounds.pending);
         let pending = self
             .take_tiers(&self.address_pending, client, rules, pending, most)
             .map_err(|net| cap_reached(Reason::AddressPending).with_detail(net.to_string()))?;
@@ -117,7 +117,7 @@ impl<C: Clock> Limits<C> {
     }
 
     fn charge_failure(&self, client: ClientAddr) -> Result<Charged, Denied> {
-        let bounds = &self.bounds;
+        let bounds = self.bounds();
         let factor = times(client, &bounds.address);
         self.charge(&self.failures, client, bounds.address.failures, factor, Reach::Narrowest)
     }
@@ -175,8 +175,7 @@ impl<C: Clock> Limits<C> {
     /// How many pending connections one network may have, and how many any wider one: an eighth of the gateway's. With
     /// half of those taken each network has an eighth of its own, so that a few that say nothing cannot keep everybody
     /// else out.
-    fn pending_caps(&self, written: u32) -> (u32, u32) {
-        let all = self.bounds.pending;
+    fn pending_caps(&self, written: u32, all: u32) -> (u32, u32) {
         let crowded = self.pending.live() > usize::try_from(all / 2).unwrap_or(usize::MAX);
         let cap = if crowded { (written / 8).max(1) } else { written };
         (cap, (all / 8).max(1))

@@ -6,7 +6,7 @@
 //! (`store`), counts in maps that hold only what is alive (`slots`).
 
 use std::hash::{Hash, RandomState};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use governor::clock::{Clock, MonotonicClock, Reference};
@@ -36,6 +36,7 @@ use permits::Tiers;
 use slots::{Slot, Slots};
 use store::{BucketTable, Key, Take};
 use sync::atomic::{AtomicU64, Ordering};
+use sync::{Mutex, MutexGuard};
 
 /// Buckets for connect rates: 2 MiB, held by the networks that connected within the last refill interval. One set in
 /// `models/`, where it must be full.
@@ -99,7 +100,7 @@ pub struct Usage {
 
 /// Counters and buckets of the whole process. `C` is the clock; tests use governor's `FakeRelativeClock`.
 pub struct Limits<C: Clock = MonotonicClock> {
-    bounds: Bounds,
+    bounds: Mutex<Arc<Bounds>>,
     clock: C,
     /// Buckets count time from here.
     birth: C::Instant,
@@ -126,7 +127,7 @@ impl<C: Clock> Limits<C> {
     /// Nothing is alive and every bucket is full. `seed` hashes the keys; nobody outside may know it.
     pub fn new(bounds: Bounds, seed: RandomState, clock: C) -> Self {
         Self {
-            bounds,
+            bounds: Mutex::new(Arc::new(bounds)),
             birth: clock.now(),
             clock,
             seed,
@@ -148,8 +149,25 @@ impl<C: Clock> Limits<C> {
     }
 
     /// What everybody is held to.
-    pub fn bounds(&self) -> &Bounds {
-        &self.bounds
+    pub fn bounds(&self) -> Arc<Bounds> {
+        Arc::clone(&self.locked_bounds())
+    }
+
+    /// Holds everybody who comes to other bounds. Who is there stays and is counted: a lower cap binds newcomers. What was
+    /// taken from a bucket counts, and no bucket is emptier than empty by its other rate.
+    pub fn rebind(&self, bounds: Bounds) {
+        let (now, address) = (self.elapsed(), &bounds.address);
+        let rates = [address.connects, address.failures, bounds.admissions];
+        *self.locked_bounds() = Arc::new(bounds);
+        // A factor multiplies count and burst alike: how long a whole bucket takes to fill is the same for all.
+        for (table, rate) in [&self.connects, &self.failures, &self.admissions].into_iter().zip(rates) {
+            table.adapt(store::quota(rate, 1), now);
+        }
+    }
+
+    fn locked_bounds(&self) -> MutexGuard<'_, Arc<Bounds>> {
+        // Each change is one assignment: a panic leaves it whole.
+        self.bounds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a place for an accepted connection: one of `[capacity] pending`, and one of pending and sessions together.
@@ -157,7 +175,7 @@ impl<C: Clock> Limits<C> {
     /// # Errors
     /// [`Reason::GatewayFull`].
     pub fn admit_connection(&self) -> Result<ConnectionPermit, Reason> {
-        let bounds = &self.bounds;
+        let bounds = self.bounds();
         let gateway = self.key(&());
         let all = bounds.sessions.saturating_add(bounds.pending);
         let live = self.connections.take(gateway, all).ok_or(Reason::GatewayFull)?;
@@ -177,8 +195,8 @@ impl<C: Clock> Limits<C> {
         policy: &PolicyName,
         quotas: &Quotas,
     ) -> Result<SessionPermit, Refusal> {
-        let bounds = &self.bounds;
-        let address = client.map(|client| self.reserve_address(client, policy, quotas)).transpose()?;
+        let bounds = self.bounds();
+        let address = client.map(|client| self.reserve_address(client, &bounds.address, policy, quotas)).transpose()?;
         let gateway =
             self.sessions.take(self.key(&()), bounds.sessions).ok_or_else(|| cap_reached(Reason::GatewaySessions))?;
         Ok(SessionPermit::new(address, gateway))
@@ -187,10 +205,10 @@ impl<C: Clock> Limits<C> {
     fn reserve_address(
         &self,
         client: ClientAddr,
+        rules: &AddressRules,
         policy: &PolicyName,
         quotas: &Quotas,
     ) -> Result<(Slot, Tiers), Refusal> {
-        let rules = &self.bounds.address;
         let net = client.net();
         let cap = quotas.connections_per_address.saturating_mul(address::times(client, rules));
         let on_policy = self

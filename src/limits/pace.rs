@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use governor::Quota;
 use governor::clock::{Clock, MonotonicClock};
 
 use super::store::{self, Take};
@@ -11,6 +12,8 @@ use super::{CAP_RETRY, Limits};
 #[must_use = "a token that is dropped is given back"]
 pub struct PaceToken<'a, C: Clock = MonotonicClock> {
     limits: &'a Limits<C>,
+    /// What it was taken under.
+    quota: Quota,
     is_spent: bool,
 }
 
@@ -24,8 +27,7 @@ impl<C: Clock> PaceToken<'_, C> {
 impl<C: Clock> Drop for PaceToken<'_, C> {
     fn drop(&mut self) {
         if !self.is_spent {
-            let Limits { admissions, bounds, .. } = self.limits;
-            admissions.give_back(self.limits.key(&()), store::quota(bounds.admissions, 1));
+            self.limits.admissions.give_back(self.limits.key(&()), self.quota);
         }
     }
 }
@@ -36,8 +38,9 @@ impl<C: Clock> Limits<C> {
     /// # Errors
     /// How long there is none, where nobody gives one back.
     pub fn take_pace(&self) -> Result<PaceToken<'_, C>, Duration> {
-        match self.admissions.take(self.key(&()), store::quota(self.bounds.admissions, 1), self.elapsed()) {
-            Take::Taken => Ok(PaceToken { limits: self, is_spent: false }),
+        let quota = store::quota(self.bounds().admissions, 1);
+        match self.admissions.take(self.key(&()), quota, self.elapsed()) {
+            Take::Taken => Ok(PaceToken { limits: self, quota, is_spent: false }),
             Take::Empty(wait) => Err(wait),
             Take::SetFull => Err(CAP_RETRY),
         }

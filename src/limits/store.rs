@@ -5,8 +5,8 @@
 //! same. So a flood of keys can neither grow the table nor wash a penalty out of it; a key that finds its set taken is
 //! told so ([`Take::SetFull`]) and the caller charges a wider key.
 //!
-//! The rate is an argument of every charge and no property of a bucket: rules may change under a live table. The
-//! arithmetic is governor's GCRA over a state store of one cell; absent are governor's keyed stores, which grow with
+//! The rate is an argument of every charge and no property of a bucket: rules may change under a live table. What was
+//! taken under another rate stays owed, unless the table is [adapted](BucketTable::adapt) to the rate. The arithmetic is governor's GCRA over a state store of one cell; absent are governor's keyed stores, which grow with
 //! every key ever seen.
 
 use std::cell::Cell;
@@ -119,6 +119,15 @@ impl BucketTable {
         }
     }
 
+    /// Leaves no bucket emptier than empty by this rate: who waits for an hour's token by a strict rate waits no longer
+    /// than the lax one that replaces it asks for. Walks the table.
+    pub(super) fn adapt(&self, quota: Quota, now: Nanos) {
+        let empty = now.as_u64().saturating_add(Nanos::from(quota.burst_size_replenished_in()).as_u64());
+        for set in &self.sets {
+            lock(set).iter_mut().for_each(|bucket| bucket.full_at = bucket.full_at.min(empty));
+        }
+    }
+
     /// How much of the table is in use at time `now`. Walks the table.
     pub(super) fn fill(&self, now: Nanos) -> Fill {
         let spent_in =
@@ -216,6 +225,20 @@ mod tests {
         }
         table.give_back(key, two);
         assert_eq!(table.take(key, two, Nanos::new(100 * SECOND)), Take::Taken, "given back");
+    }
+
+    #[test]
+    fn a_bucket_is_emptied_by_one_rate_and_fills_at_another() {
+        let table = BucketTable::new(8);
+        let (strict, lax) = (per_second("1/h burst 4"), per_second("1/s burst 2"));
+        let take = |quota, seconds: u64| table.take(Key(7), quota, Nanos::new(seconds * SECOND));
+        (0..4).for_each(|_| assert_eq!(take(strict, 0), Take::Taken));
+        assert_eq!(take(strict, 0), Take::Empty(Duration::from_secs(3600)), "the twin: the rate stays");
+        assert!(matches!(take(lax, 0), Take::Empty(wait) if wait > Duration::from_secs(3600)), "what is owed stays owed");
+        table.adapt(lax, Nanos::new(0));
+        assert_eq!(take(lax, 0), Take::Empty(Duration::from_secs(1)), "empty, and no more than that");
+        assert_eq!(take(lax, 1), Take::Taken);
+        assert_eq!(take(strict, 1), Take::Taken, "one that took two seconds' worth has nearly all of an hour's");
     }
 
     #[test]

@@ -67,6 +67,46 @@ fn rx02_the_gateway_takes_so_many_connections_and_no_more() {
 }
 
 #[test]
+fn op06_other_bounds_bind_who_comes_and_count_who_is_there() {
+    let (limits, _) = limits(Bounds { sessions: 2, pending: 3, ..bounds() });
+    let mut held: Vec<_> = (0..3).map(|_| limits.admit_connection().unwrap()).collect();
+    limits.rebind(Bounds { sessions: 2, pending: 2, ..bounds() });
+    held.pop();
+    assert_eq!(limits.admit_connection().unwrap_err(), Reason::GatewayFull, "a lower cap binds newcomers");
+    held.pop();
+    held.push(limits.admit_connection().unwrap());
+    limits.rebind(Bounds { sessions: 2, pending: 4, ..bounds() });
+    held.extend((0..2).map(|_| limits.admit_connection().unwrap()));
+    assert_eq!(limits.admit_connection().unwrap_err(), Reason::GatewayFull, "a higher one takes more, and no more");
+    let (stays, mut denied) = (client("203.0.113.7"), bounds());
+    assert!(limits.charge_address(stays).is_ok(), "the twin");
+    denied.address.rules.deny = vec!["203.0.113.0/24".parse().unwrap()];
+    limits.rebind(denied);
+    assert_eq!(limits.charge_address(stays).unwrap_err().reason, Reason::AddressDenied);
+    let (slow, mut fast) = (client("198.51.100.7"), bounds());
+    let mut strict = bounds();
+    (strict.address.connects, fast.address.connects) = (rate("1/h burst 1"), rate("1/s burst 1"));
+    limits.rebind(strict);
+    assert!(limits.charge_address(slow).is_ok());
+    assert!(limits.charge_address(slow).unwrap_err().retry_after > Some(Duration::from_secs(3000)), "the twin");
+    limits.rebind(fast);
+    assert_eq!(limits.charge_address(slow).unwrap_err().retry_after, Some(Duration::from_secs(1)));
+    drop(held);
+    assert_eq!(alive(&limits), Usage::default());
+}
+
+#[test]
+fn op06_a_pace_token_goes_back_to_the_pace_that_gave_it() {
+    let (limits, _) = limits(Bounds { admissions: rate("1/h burst 2"), ..bounds() });
+    let token = limits.take_pace().ok().unwrap();
+    limits.rebind(Bounds { admissions: rate("1/s burst 2"), ..bounds() });
+    drop(token);
+    limits.rebind(Bounds { admissions: rate("1/h burst 2"), ..bounds() });
+    let admitted = (0..3).filter(|_| limits.take_pace().map(PaceToken::spend).is_ok());
+    assert_eq!(admitted.count(), 2);
+}
+
+#[test]
 fn rx01_id08_an_address_connects_at_its_rate() {
     let cases = [
         ("IPv4", ["203.0.113.7", "203.0.113.7", "203.0.113.8"]),
