@@ -7,11 +7,8 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::panic::resume_unwind;
-use std::pin::Pin;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rcgen::{CertificateParams, KeyPair};
@@ -23,9 +20,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+mod cut;
 mod peers;
 mod told;
 
+use cut::{Cut, How, Stage};
 use peers::{Authority, CLOSED, Client, Progress, Service, authority, trusting, turnstile};
 use told::{ending, generation};
 
@@ -37,8 +36,6 @@ use crate::net::http::LINGER_SLOTS;
 use crate::net::listener::{Acceptor, Listener};
 use crate::net::tls::ServerTls;
 use crate::policy::auth::token::digest_hex;
-use crate::policy::revocation::{Entry, Target};
-use crate::units::UnixSeconds;
 
 /// More cuts than any way in has.
 const TOO_MANY: usize = 300;
@@ -87,23 +84,7 @@ async fn rx16_h108_a_connection_may_be_cut_at_every_await() {
     let mut ran = 0;
     for way in &WAYS {
         for how in [How::Dropped, How::Panicking] {
-            let mut site = Site::of(way).await;
-            let mut stages = BTreeSet::new();
-            let mut cuts = 0;
-            loop {
-                let run = site.run(way, way.origin, Some((cuts + 1, how))).await;
-                site.good_twin(way).await;
-                let Some(stage) = run.cut_at else {
-                    assert_eq!(run.status(), Some(way.status), "{}: the last one came to its end", way.name);
-                    break;
-                };
-                stages.insert(stage);
-                cuts += 1;
-                assert!(cuts < TOO_MANY, "{}: it never comes to an end", way.name);
-            }
-            site.listening.shutdown().await;
-            println!("{}, {how:?}: {cuts} cuts at {stages:?}", way.name);
-            assert!(cuts >= way.cuts, "{}: {cuts} cuts", way.name);
+            let stages = at_every_await(way, how, |_, _, _| ()).await;
             let dials = way.origin == LISTED;
             assert!(stages.contains(&Stage::Entering), "{}: {stages:?}", way.name);
             assert_eq!(stages.contains(&Stage::Dialling), dials, "{}: {stages:?}", way.name);
@@ -116,63 +97,30 @@ async fn rx16_h108_a_connection_may_be_cut_at_every_await() {
 
 #[tokio::test]
 async fn op05_policies_may_be_replaced_at_every_await() {
-    let mut ran = 0;
-    for way in WAYS.iter().filter(|way| way.status == 101) {
-        for (how, status) in [(How::Losing, 403), (How::Keeping, 101)] {
-            let mut site = Site::of(way).await;
-            let mut stages = BTreeSet::new();
-            let mut times = 0;
-            loop {
-                let run = site.run(way, way.origin, Some((times + 1, how))).await;
-                let Some(stage) = run.cut_at else {
-                    assert_eq!(run.status(), Some(101), "{}: it waited no more often", way.name);
-                    break;
-                };
-                assert_eq!(run.status(), Some(status), "{}, {how:?} at {stage:?}", way.name);
-                assert_eq!(run.generation, site.house.snapshot.load().generation, "{}, {how:?} at {stage:?}", way.name);
-                site.replace(LISTED);
-                site.good_twin(way).await;
-                stages.insert(stage);
-                times += 1;
-                assert!(times < TOO_MANY, "{}: it never comes to an end", way.name);
-            }
-            site.listening.shutdown().await;
-            println!("{}, {how:?}: at {times} places, {stages:?}", way.name);
-            assert!(times >= way.cuts, "{}: {times} places", way.name);
-            assert_eq!(stages, BTreeSet::from([Stage::Entering, Stage::Dialling]), "{}", way.name);
-            ran += 1;
-        }
-    }
-    assert_eq!(ran, 6);
+    each_ends_with([(How::Losing, 403), (How::Keeping, 101)], |site, run| {
+        assert_eq!(run.generation, site.house.snapshot.load().generation);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn au28_access_may_be_revoked_at_every_await() {
+    each_ends_with([(How::Revoked, 401), (How::Spared, 101)], |site, _| {
+        assert_eq!(site.house.ledger.sets()[0].len(), 1);
+    })
+    .await;
+}
+
+/// A handshake that would come in ends with the status beside what befalls it, wherever it waits then.
+async fn each_ends_with(befalls: [(How, u16); 2], judge: impl Fn(&Site, &Run)) {
     let mut ran = 0;
     for way in WAYS.iter().filter(|way| way.status == 101) {
-        for (how, status) in [(How::Revoked, 401), (How::Spared, 101)] {
-            let mut site = Site::of(way).await;
-            site.fails = how == How::Revoked;
-            let (mut stages, mut times) = (BTreeSet::new(), 0);
-            loop {
-                let run = site.run(way, way.origin, Some((times + 1, how))).await;
-                let Some(stage) = run.cut_at else {
-                    assert_eq!(run.status(), Some(101), "{}: it waited no more often", way.name);
-                    break;
-                };
+        for (how, status) in befalls {
+            let judge = |site: &Site, stage, run: &Run| {
                 assert_eq!(run.status(), Some(status), "{}, {how:?} at {stage:?}", way.name);
-                assert_eq!(site.house.ledger.sets()[0].len(), 1, "{}, {how:?}", way.name);
-                for subject in ["kiosk", "panel"] {
-                    let _ = site.house.lift(&of_subject(subject).target, clock::unix_now());
-                }
-                site.good_twin(way).await;
-                stages.insert(stage);
-                times += 1;
-                assert!(times < TOO_MANY, "{}: it never comes to an end", way.name);
-            }
-            site.listening.shutdown().await;
-            println!("{}, {how:?}: at {times} places, {stages:?}", way.name);
-            assert!(times >= way.cuts, "{}: {times} places", way.name);
+                judge(site, run);
+            };
+            let stages = at_every_await(way, how, judge).await;
             assert_eq!(stages, BTreeSet::from([Stage::Entering, Stage::Dialling]), "{}", way.name);
             ran += 1;
         }
@@ -180,90 +128,31 @@ async fn au28_access_may_be_revoked_at_every_await() {
     assert_eq!(ran, 6);
 }
 
-fn of_subject(subject: &str) -> Entry {
-    let target = Target::Subject { subject: subject.into(), issuer: None };
-    Entry { target, since: Some(clock::unix_now()), until: UnixSeconds(u64::MAX) }
-}
-
-/// What happens to a connection while it waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum How {
-    /// Its task is aborted.
-    Dropped,
-    /// Its task panics.
-    Panicking,
-    /// Its policy is replaced by one that allows it no longer.
-    Losing,
-    /// Its policy is replaced by one that allows it still.
-    Keeping,
-    /// Its subject is revoked.
-    Revoked,
-    /// Somebody else's subject is.
-    Spared,
-}
-
-/// How far a connection had come, by what it held and what was told of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
-    /// It holds the places of a connection.
-    Entering,
-    /// It holds those of a session on a server, too.
-    Dialling,
-    /// It is told that it may not come in.
-    Refused,
-}
-
-/// The connection under test: counts how often it had to wait, and is cut at the time that is set.
-struct Cut {
-    life: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    cut: Option<(usize, How)>,
-    progress: Arc<watch::Sender<Progress>>,
-    look: Box<dyn Fn() -> Stage + Send>,
-    replace: Box<dyn Fn(&str) + Send>,
-    revoke: Box<dyn Fn(&str) + Send>,
-    found: Arc<Mutex<Option<Stage>>>,
-}
-
-impl Future for Cut {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let Some(life) = &mut self.life else { return Poll::Ready(()) };
-        if life.as_mut().poll(context).is_ready() {
-            return Poll::Ready(());
+/// Leads one connection after the other through the house: this befalls the n-th while it waits for the n-th time, until one
+/// comes to its end before. `judge` looks at each, and behind it somebody comes in. The stages at which they were met.
+async fn at_every_await(way: &Way, how: How, judge: impl Fn(&Site, Stage, &Run)) -> BTreeSet<Stage> {
+    let mut site = Site::of(way).await;
+    site.fails = how == How::Revoked;
+    let (mut stages, mut times) = (BTreeSet::new(), 0);
+    loop {
+        let run = site.run(way, way.origin, Some((times + 1, how))).await;
+        if let Some(stage) = run.cut_at {
+            judge(&site, stage, &run);
+            how.is_made_good(&site.house);
         }
-        self.progress.send_modify(|progress| progress.waits += 1);
-        let waits = self.progress.borrow().waits;
-        let Some((_, how)) = self.cut.filter(|(at, _)| *at == waits) else { return Poll::Pending };
-        *self.found.lock().unwrap() = Some((self.look)());
-        match how {
-            How::Dropped => self.life = None,
-            How::Panicking => resume_unwind(Box::new("cut")),
-            How::Losing => {
-                (self.replace)(FOREIGN);
-                return Poll::Pending;
-            }
-            How::Keeping => {
-                (self.replace)(LISTED);
-                return Poll::Pending;
-            }
-            How::Revoked => {
-                (self.revoke)("kiosk");
-                return Poll::Pending;
-            }
-            How::Spared => {
-                (self.revoke)("panel");
-                return Poll::Pending;
-            }
-        }
-        Poll::Ready(())
+        site.good_twin(way).await;
+        let Some(stage) = run.cut_at else {
+            assert_eq!(run.status(), Some(way.status), "{}, {how:?}: it waited no more often", way.name);
+            break;
+        };
+        stages.insert(stage);
+        times += 1;
+        assert!(times < TOO_MANY, "{}, {how:?}: it never comes to an end", way.name);
     }
-}
-
-impl Drop for Cut {
-    fn drop(&mut self) {
-        self.progress.send_modify(|progress| progress.is_over = true);
-    }
+    site.listening.shutdown().await;
+    println!("{}, {how:?}: at {times} places, {stages:?}", way.name);
+    assert!(times >= way.cuts, "{}, {how:?}: {times} places", way.name);
+    stages
 }
 
 /// Everything that was told.
@@ -369,17 +258,13 @@ impl Site {
                 Stage::Entering
             }
         };
-        let house = Arc::clone(&self.house);
-        let replace = move |origin: &str| replace(&house, origin);
-        let revoking = Arc::clone(&self.house);
         let life = serve(Arc::clone(&self.house), Arc::clone(&self.door), socket, visit, place);
         self.house.connections.spawn(Cut {
             life: Some(Box::pin(life)),
             cut,
+            house: Arc::clone(&self.house),
             progress: Arc::clone(&self.progress),
             look: Box::new(look),
-            replace: Box::new(replace),
-            revoke: Box::new(move |subject| drop(revoking.revoke(of_subject(subject), clock::unix_now()).unwrap())),
             found: Arc::clone(&found),
         });
         let (answer, ()) = tokio::join!(
@@ -390,11 +275,6 @@ impl Site {
         let cut_at = *found.lock().unwrap();
         let generation = self.judge_record(way, cut_at.zip(cut.map(|(_, how)| how)));
         Run { cut_at, answer, generation }
-    }
-
-    /// Judges by a policy that lists this origin alone, sessions included.
-    fn replace(&self, origin: &str) {
-        replace(&self.house, origin);
     }
 
     /// Behind every cut somebody comes in.
