@@ -249,6 +249,47 @@ async fn a_policy_that_is_added_serves_and_one_that_is_removed_does_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_comes_over_the_path_of_another_takes_its_sessions() {
+    #[rustfmt::skip]
+    let changes: [(&str, &str, &str, usize, Option<&str>); 5] = [
+        ("one that is added", "added", "/chat/room", 1, Some("policy_replaced")),
+        ("one that is widened", "other", "/chat/room", 2, Some("policy_replaced")),
+        ("one whose path differs in letters alone", "other", "/Chat/Room", 2, Some("path_not_served")),
+        ("one that is added elsewhere", "added", "/elsewhere", 0, None),
+        ("one that is widened elsewhere", "other", "/elsewhere", 1, None),
+    ];
+    let mut cases = Cases::of("policies over others");
+    for (name, policy, path, judged, code) in changes {
+        let house = with_another().build().await;
+        let file = format!("policies/{policy}.toml");
+        if policy == "added" {
+            fs::copy(house.folder.path().join("policies/other.toml"), house.folder.path().join(&file)).unwrap();
+        }
+        let mut chats = house.session().await;
+        let mut others = house.session_of(&to_the_other(&house)).await.0;
+        let mark = house.record.mark();
+        let mut inside = house.session_of(&house.request_with(|request| request.target("/chat/room"))).await.0;
+        let paths = if policy == "other" { format!("\"/other\", \"{path}\"") } else { format!("\"{path}\"") };
+        house.rewrite(&file, &format!("[route]\npaths = [{paths}]"));
+        let reloaded = house.reloads().await;
+        assert_eq!(reloaded.judged.sessions, judged, "{name}: nobody else is touched");
+        assert_eq!(reloaded.judged.ended, code.map(|code| (code, 1)).into_iter().collect(), "{name}");
+        if code.is_some() {
+            inside.is_closed_with(4403).await;
+            assert_eq!(house.record.closed(mark).await.cause, Cause::Revoked, "{name}");
+        } else {
+            inside.echoes("my path is my policy's still").await;
+        }
+        chats.echoes("mine is another path").await;
+        others.echoes("and mine another policy").await;
+        drop((chats, others, inside));
+        house.is_at_rest().await;
+        cases.held("OP06", name);
+    }
+    cases.all(changes.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn keys_and_tokens_that_are_taken_away_end_what_they_opened() {
     let word = "0123456789abcdef0123";
     let line = |word: &str, name: &str| format!("{} {name} use_until=9000-01-01T00:00:00Z\n", digest(word));

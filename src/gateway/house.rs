@@ -28,6 +28,7 @@ use crate::event::{Event, Level, Notice, SharedObserver};
 use crate::limits::{Bounds, Limits};
 use crate::net::http::LINGER_SLOTS;
 use crate::net::tls::ServerTls;
+use crate::policy::standing::Standing;
 
 /// What every connection shares.
 pub(super) struct House {
@@ -125,12 +126,19 @@ impl House {
     }
 
     /// Judges by `next` from here on; the sessions that it may judge otherwise than `current` did.
-    pub(super) fn replace(&self, current: &Snapshot, next: Arc<Snapshot>) -> Vec<Arc<Resident>> {
+    pub(super) fn replace(
+        &self,
+        current: &Snapshot,
+        next: Arc<Snapshot>,
+    ) -> impl Iterator<Item = Arc<Resident>> + Send + use<> {
         let touched = current.touched_by(&next);
         backends::only_of(current, &next).for_each(|dialer| dialer.retire());
         backends::only_of(&next, current).for_each(|dialer| dialer.watch(&self.watches, &self.end));
-        self.snapshot.store(next);
-        self.sessions.of(&touched)
+        self.snapshot.store(Arc::clone(&next));
+        let is_touched = move |standing: &Standing| {
+            touched.contains(standing.policy()) || !standing.is_served_by_its_policy(&next.policies)
+        };
+        self.sessions.all().into_iter().filter(move |resident| is_touched(&resident.standing))
     }
 
     pub(super) fn notice(&self, level: Level, code: &'static str, text: String) {

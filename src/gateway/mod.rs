@@ -192,8 +192,8 @@ impl Gateway {
         self.house.limits.usage()
     }
 
-    /// Reads the whole configuration again, checks it, and uses it from then on; sessions whose policy or keys changed
-    /// are judged again.
+    /// Reads the whole configuration again, checks it, and uses it from then on; sessions whose policy or keys changed, or
+    /// whose path fell to another policy, are judged again.
     ///
     /// # Errors
     /// Every mistake, and every value that needs a restart: nothing was changed then.

@@ -35,7 +35,7 @@ pub(super) const MOST_WAITING: usize = 16;
 pub struct Reloaded {
     /// The policy version that judges from here on.
     pub generation: u64,
-    /// What became of the sessions whose policy or keys changed.
+    /// What became of the sessions whose policy or keys changed, or whose path fell to another policy.
     pub judged: Judged,
     /// What an operator should look at.
     pub warnings: Vec<Diagnostic>,

@@ -1,7 +1,7 @@
 //! The live sessions: how a drain reaches each of them, and how each is judged again.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -239,13 +239,6 @@ impl Sessions {
     pub(super) fn called(&self, session: SessionId) -> Option<Arc<Resident>> {
         let live = self.lock();
         live.renewable.get(&session).and_then(|id| live.residents.get(id)).map(Arc::clone)
-    }
-
-    /// Those of these policies.
-    pub(super) fn of(&self, policies: &HashSet<PolicyName>) -> Vec<Arc<Resident>> {
-        let live = self.lock();
-        let theirs = live.residents.values().filter(|resident| policies.contains(resident.standing.policy()));
-        theirs.map(Arc::clone).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Live> {

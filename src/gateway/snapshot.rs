@@ -92,8 +92,8 @@ impl Snapshot {
         Arc::new(Keys { issuers, token_tables })
     }
 
-    /// The policies of this generation whose sessions `next` may judge otherwise: those that it has not, has in another
-    /// form, or judges with other keys.
+    /// The policies of this generation all of whose sessions `next` may judge otherwise: those that it has not, has in
+    /// another form, or judges with other keys.
     pub(super) fn touched_by(&self, next: &Self) -> HashSet<PolicyName> {
         let after: HashMap<_, _> = next.policies.iter().map(|policy| (&policy.name, policy)).collect();
         let is_same = |policy: &Policy, same: &Policy| {

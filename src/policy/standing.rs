@@ -107,6 +107,11 @@ impl Standing {
         &self.policy
     }
 
+    /// Whether its host and path still fall to the policy that it belongs to.
+    pub fn is_served_by_its_policy(&self, policies: &PolicySet) -> bool {
+        policies.policy_of(&self.host, &self.path).is_ok_and(|policy| policy.name == self.policy)
+    }
+
     /// The path that was asked for.
     pub fn path(&self) -> &str {
         &self.path
