@@ -33,6 +33,7 @@ mod read;
 mod restart;
 pub mod schema;
 mod scope;
+mod stamp;
 #[cfg(test)]
 mod tests;
 
@@ -42,6 +43,7 @@ pub use example::Example;
 pub use material::MaterialError;
 pub use restart::needs_restart;
 pub use scope::Setting;
+pub use stamp::{Stamp, Stamps};
 
 /// Everything read, built and checked.
 #[derive(Debug)]
@@ -62,6 +64,8 @@ pub struct Config {
     pub revoked: RevocationSet,
     /// Every effective value and where it came from, in the order of reading.
     pub settings: Vec<Setting>,
+    /// How each of its files stood before it was read.
+    pub stamps: Stamps,
 }
 
 impl Config {

@@ -11,6 +11,7 @@ use super::diagnostic::{Code, Diagnostic, Diagnostics, Place, Source};
 use super::raw::words::{At, Word, Written};
 use super::raw::{Key, List};
 use super::read::Whole;
+use super::stamp::Stamps;
 use crate::units::UnixSeconds;
 
 /// One effective value and where it came from: a line of `wsgate check --effective`.
@@ -53,6 +54,8 @@ pub(super) struct Findings {
     pub(super) settings: Vec<Setting>,
     /// The reasons of `danger_` keys, by their paths.
     pub(super) dangers: BTreeMap<String, String>,
+    /// How the files stood.
+    pub(super) stamps: Stamps,
 }
 
 /// One table of one file.
@@ -83,6 +86,11 @@ impl<'a> Scope<'a> {
     /// The file from whose folder paths count.
     pub(super) fn resolve(&self, path: &str) -> PathBuf {
         self.source.path.parent().unwrap_or(Path::new("")).join(path)
+    }
+
+    /// Takes note of a file that is about to be read.
+    pub(super) fn reads(&mut self, file: &Path) {
+        self.findings.stamps.take(file);
     }
 
     /// A place in this file.

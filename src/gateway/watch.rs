@@ -5,14 +5,13 @@
 //! for files that are replaced, links that are swapped and mounts that are shared.
 
 use std::collections::HashMap;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::house::{Door, House};
 use crate::config::credentials::{load_revocations, load_tokens};
-use crate::config::{Certificate, CertificateSource, Config, Diagnostic, IssuerConfig};
+use crate::config::{Certificate, CertificateSource, Config, Diagnostic, IssuerConfig, Stamp, Stamps};
 use crate::event::Level;
 use crate::policy::auth::Auth;
 use crate::policy::auth::keys::Issuer;
@@ -38,14 +37,10 @@ pub(super) struct Sources {
 pub(super) struct Watched<T> {
     source: T,
     files: Vec<PathBuf>,
-    seen: Vec<Option<Stamp>>,
+    seen: Vec<Stamp>,
     /// Why it could not be used at the last look.
     trouble: Option<String>,
 }
-
-/// What tells that a file, or who may read it, is another than before: device, inode, length, and the times at which its
-/// content and its attributes changed.
-type Stamp = (u64, u64, u64, [i64; 4]);
 
 /// What one look found.
 #[derive(Default)]
@@ -65,22 +60,25 @@ pub(super) struct Kept {
 }
 
 impl Sources {
-    /// What the configuration names, as it stands at this moment.
+    /// What the configuration names, as it stood when that was read: what changed since is read at the first look.
     pub(super) fn of(config: &Config) -> Self {
+        let stamps = &config.stamps;
         let certificates = config.gateway.listeners.iter().map(|listener| {
             let sources = listener.tls.iter().flat_map(|tls| tls.certificates.iter());
-            sources.map(|source| Watched::new(source.clone(), certificate_files(source))).collect()
+            sources.map(|source| Watched::new(source.clone(), certificate_files(source), stamps)).collect()
         });
-        let issuers = config.gateway.issuers.iter().map(|issuer| Watched::new(issuer.clone(), issuer_files(issuer)));
+        let issuers = config.gateway.issuers.iter();
+        let issuers = issuers.map(|issuer| Watched::new(issuer.clone(), issuer_files(issuer), stamps));
         let mut token_files: Vec<PathBuf> =
             config.policies.iter().flat_map(|policy| policy.auth.iter()).filter_map(token_file).collect();
         token_files.sort();
         token_files.dedup();
+        let of_file = |file: PathBuf| Watched::new(file.clone(), vec![file], stamps);
         Self {
             certificates: certificates.collect(),
             issuers: issuers.collect(),
-            token_files: token_files.into_iter().map(|file| Watched::new(file.clone(), vec![file])).collect(),
-            revocations: config.gateway.revocations.clone().map(|file| Watched::new(file.clone(), vec![file])),
+            token_files: token_files.into_iter().map(of_file).collect(),
+            revocations: config.gateway.revocations.clone().map(of_file),
         }
     }
 
@@ -119,8 +117,9 @@ impl Sources {
 }
 
 impl<T> Watched<T> {
-    fn new(source: T, files: Vec<PathBuf>) -> Self {
-        let seen = stamps(&files);
+    /// Files that were read when they stood so.
+    fn new(source: T, files: Vec<PathBuf>, stamps: &Stamps) -> Self {
+        let seen = files.iter().filter_map(|file| stamps.get(file)).collect();
         Self { source, files, seen, trouble: None }
     }
 
@@ -137,7 +136,7 @@ impl<T> Watched<T> {
         kept: &mut Vec<Kept>,
         read: impl FnOnce(&T) -> Result<R, String>,
     ) -> Option<R> {
-        let stand = stamps(&self.files);
+        let stand: Vec<_> = self.files.iter().map(|file| Stamp::of(file)).collect();
         let changed = stand != self.seen;
         if !changed && self.trouble.is_none() {
             return None;
@@ -221,14 +220,4 @@ fn token_file(auth: &Auth) -> Option<PathBuf> {
         Auth::Token(rules) => Some(rules.tokens.clone()),
         Auth::Jwt(_) | Auth::Ticket(_) | Auth::Backend | Auth::Open => None,
     }
-}
-
-fn stamps(files: &[PathBuf]) -> Vec<Option<Stamp>> {
-    files.iter().map(|file| stamp(file)).collect()
-}
-
-fn stamp(file: &Path) -> Option<Stamp> {
-    let metadata = std::fs::metadata(file).ok()?;
-    let times = [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()];
-    Some((metadata.dev(), metadata.ino(), metadata.len(), times))
 }

@@ -217,6 +217,7 @@ fn token(at: &At<RawAuth>, scope: &mut Scope<'_>, keys: &mut Keys) -> Option<Tok
     let tokens = scope.required("tokens", &raw.tokens, Some(at.span()), help)?;
     let tokens = scope.resolve(&tokens);
     if !keys.token_tables.contains_key(&tokens) {
+        scope.reads(&tokens);
         match credentials::load_tokens(&tokens) {
             Ok(table) => drop(keys.token_tables.insert(tokens.clone(), Arc::new(table))),
             Err(mistakes) => mistakes.into_iter().for_each(|mistake| scope.push(mistake)),

@@ -152,7 +152,9 @@ fn certificate(at: &At<RawCertificate>, scope: &mut Scope<'_>, around: &Surround
         }
     };
     let (chain, key) = (scope.resolve(&chain?), key?);
+    scope.reads(&chain);
     if let Some(path) = key.file() {
+        scope.reads(path);
         permissions(path, scope);
     }
     match Certificate::load(&chain, &key, around.env) {

@@ -11,7 +11,7 @@ use super::raw::{RawGateway, RawPolicy};
 use super::read::{self, Parsed};
 use super::schema::Language;
 use super::scope::{Findings, Scope, Surroundings};
-use super::{Config, GatewayConfig};
+use super::{Config, GatewayConfig, Stamps};
 use crate::policy::auth::keys::Keys;
 use crate::policy::revocation::RevocationSet;
 use crate::policy::route::{HostPattern, PathPattern};
@@ -43,7 +43,7 @@ pub fn load(path: &Path, env: Environment<'_>, now: UnixSeconds) -> Result<(Conf
     let config = read_all(path, &around, &mut findings);
     match config {
         Some(mut config) if !findings.diagnostics.has_errors() => {
-            config.settings = findings.settings;
+            (config.settings, config.stamps) = (findings.settings, findings.stamps);
             Ok((config, findings.diagnostics.into_vec()))
         }
         _ => Err(findings.diagnostics),
@@ -66,6 +66,7 @@ pub fn admin_socket(path: &Path) -> Result<PathBuf, String> {
 }
 
 fn read_all(path: &Path, around: &Surroundings<'_>, findings: &mut Findings) -> Option<Config> {
+    findings.stamps.take(path);
     let parsed: Parsed<RawGateway> = read::parse(path, Language::Gateway, &mut findings.diagnostics)?;
     let mut scope = Scope::new(&parsed.source, parsed.whole, findings);
     let built = gateway::build(&parsed.raw, &mut scope, around);
@@ -81,13 +82,14 @@ fn read_all(path: &Path, around: &Surroundings<'_>, findings: &mut Findings) -> 
     uncovered_hosts(&gateway, &policies, path, findings);
     let policies = policies.into_iter().map(Arc::new).collect();
     let path = path.to_owned();
-    let (keys, settings) = (Arc::new(keys), Vec::new());
-    Some(Config { path, gateway, policies, policy_files, keys, examples, revoked, settings })
+    let (keys, settings, stamps) = (Arc::new(keys), Vec::new(), Stamps::default());
+    Some(Config { path, gateway, policies, policy_files, keys, examples, revoked, settings, stamps })
 }
 
 /// What the file of revocations lists.
 fn revoked(gateway: &GatewayConfig, findings: &mut Findings) -> RevocationSet {
     let Some(path) = &gateway.revocations else { return RevocationSet::default() };
+    findings.stamps.take(path);
     load_revocations(path).unwrap_or_else(|mistakes| {
         mistakes.into_iter().for_each(|mistake| findings.diagnostics.push(mistake));
         RevocationSet::default()
@@ -102,6 +104,7 @@ fn load_issuers(
     keys: &mut Keys,
 ) {
     for issuer in &gateway.issuers {
+        issuer.keys.iter().filter_map(|key| key.from.file()).for_each(|file| scope.reads(file));
         match issuer.load_telling(around.env, |path| listener::permissions(path, scope)) {
             Ok(loaded) => drop(keys.issuers.insert(Arc::clone(&issuer.name), Arc::new(loaded))),
             Err(error) => {
@@ -134,6 +137,7 @@ fn read_policies(
             let mistake = Diagnostic::error(Code::Duplicate, place, format!("two policies are called `{name}`"));
             findings.diagnostics.push(mistake.help("a policy is called as its file: rename one"));
         }
+        findings.stamps.take(file);
         let Some(parsed) = read::parse::<RawPolicy>(file, Language::Policy, &mut findings.diagnostics) else {
             continue;
         };

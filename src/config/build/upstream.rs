@@ -251,6 +251,7 @@ fn authorities(raw: &RawUpstream, scope: &mut Scope<'_>) -> Option<Vec<u8>> {
     let file: &At<_> = raw.authorities.as_ref()?;
     let path = scope.optional("authorities", &raw.authorities)?;
     let path = scope.resolve(&path);
+    scope.reads(&path);
     let wrong = |message: String| (message, "write PEM certificates of the authorities that sign your servers");
     let read =
         read_file(&path, LONGEST_AUTHORITIES).map_err(|error| wrong(format!("{}: {}", error.place, error.message)));
