@@ -290,6 +290,29 @@ async fn a_policy_that_comes_over_the_path_of_another_takes_its_sessions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sessions_of_a_server_that_is_down_close_once_their_policy_says_so() {
+    let upstream = |interval: &str, down: &str| {
+        let rules = format!("interval = \"{interval}\", rise = 1, fall = 1, down = \"{down}\"");
+        format!("[upstream]\nhealth = {{ check = {{ websocket = \"/health\" }}, {rules} }}")
+    };
+    let house = Plan::plain().policy(&upstream("100ms", "keep")).build().await;
+    let mut session = house.session().await;
+    let mark = house.record.mark();
+    house.backend.play(vec![Step::Head, Step::Send(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n".into())]);
+    house.record.notice(mark, "server_down").await;
+    house.rewrite(POLICY, &upstream("200ms", "keep"));
+    assert_eq!(house.reloads().await.judged.ended, BTreeMap::new(), "the twin");
+    session.echoes("its server carries it still").await;
+    house.rewrite(POLICY, &upstream("200ms", "close"));
+    assert_eq!(house.reloads().await.judged.ended, BTreeMap::from([("backend_down", 1)]));
+    session.is_closed_with(1012).await;
+    assert_eq!(house.record.closed(mark).await.cause, Cause::ServerDown);
+    drop(session);
+    house.is_at_rest().await;
+    cases::held("OP06", "a server that is down");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn keys_and_tokens_that_are_taken_away_end_what_they_opened() {
     let word = "0123456789abcdef0123";
     let line = |word: &str, name: &str| format!("{} {name} use_until=9000-01-01T00:00:00Z\n", digest(word));

@@ -204,12 +204,13 @@ async fn admit(
     Ok(Way::In(Box::new(Admitted { admission, upheld, upstream, session, subject, registration })))
 }
 
-/// Judges a handshake again if policies or keys were replaced while it was under way. It is registered by then: who
-/// replaces them after this look finds it among the sessions, so between an old right and a changed one nothing slips
-/// through.
+/// Judges a handshake again if policies or keys were replaced while it was under way, and its server if not. It is
+/// registered by then: who replaces them, or takes its server down, after this look finds it among the sessions, so between
+/// an old right and a changed one nothing slips through.
 fn uphold(house: &House, admission: &Admission, resident: &Resident, visit: &mut Visit) -> Result<Upheld, Refusal> {
     let snapshot = house.snapshot.load_full();
     if snapshot.generation == visit.generation() {
+        resident.judge_server(&admission.policy, &snapshot)?;
         let session_until = admission.principal.lease(&admission.policy.session);
         return Ok(Upheld { policy: Arc::clone(&admission.policy), session_until });
     }

@@ -1,7 +1,7 @@
 //! The live sessions: how a drain reaches each of them, and how each is judged again.
 
-use std::collections::hash_map::Entry;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,7 +17,7 @@ use crate::peer::{ConnectionId, SessionId};
 use crate::policy::balance::Orphans;
 use crate::policy::revocation::Facts;
 use crate::policy::standing::{Renewal, Standing, Upheld};
-use crate::policy::{PolicyName, Reason, Refusal};
+use crate::policy::{Policy, PolicyName, Reason, Refusal};
 use crate::session::Cause;
 use crate::units::UnixSeconds;
 
@@ -111,8 +111,11 @@ impl Resident {
                 Ok(())
             }
             Err(refusal) => {
-                let is_orphan = refusal.reason == Reason::BackendRemoved;
-                self.control.end(if is_orphan { Cause::ServerRemoved } else { Cause::Revoked });
+                self.control.end(match refusal.reason {
+                    Reason::BackendRemoved => Cause::ServerRemoved,
+                    Reason::BackendDown => Cause::ServerDown,
+                    _ => Cause::Revoked,
+                });
                 Err(refusal)
             }
         }
@@ -133,12 +136,21 @@ impl Resident {
     fn judge_by(&self, renewal: Option<&Renewal>, snapshot: &Snapshot) -> Result<Upheld, Refusal> {
         self.generation.fetch_max(snapshot.generation, Ordering::Relaxed);
         let upheld = self.standing.judge(renewal, &snapshot.policies, &snapshot.keys)?;
-        let upstream = &upheld.policy.upstream;
-        let is_named = || upstream.servers.iter().any(|server| *server.name == *self.server);
-        if upstream.balancing.removed == Orphans::Close && !is_named() {
-            return Err(Refusal::new(Reason::BackendRemoved).with_detail(self.server.as_ref()));
-        }
+        self.judge_server(&upheld.policy, snapshot)?;
         Ok(upheld)
+    }
+
+    /// Whether this policy leaves it on its server.
+    pub(super) fn judge_server(&self, policy: &Policy, snapshot: &Snapshot) -> Result<(), Refusal> {
+        let is_named = || policy.upstream.servers.iter().any(|server| *server.name == *self.server);
+        let may_not = |reason| Err(Refusal::new(reason).with_detail(self.server.as_ref()));
+        if policy.upstream.balancing.removed == Orphans::Close && !is_named() {
+            return may_not(Reason::BackendRemoved);
+        }
+        match snapshot.dialers.get(&policy.name) {
+            Some(dialer) if dialer.has_lost(&self.server) => may_not(Reason::BackendDown),
+            _ => Ok(()),
+        }
     }
 
     fn renewal(&self) -> MutexGuard<'_, Option<Box<Renewal>>> {

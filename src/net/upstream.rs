@@ -14,9 +14,9 @@ use tokio_util::task::TaskTracker;
 
 use super::tls::{BackendStream, ClientTls};
 use crate::peer::ClientAddr;
-use crate::policy::balance::HashKey;
 use crate::policy::balance::condition::{Change, Entry, Met, Openness};
 use crate::policy::balance::order::{Candidate, Draw, order};
+use crate::policy::balance::{HashKey, Orphans};
 use crate::policy::forward::{Server, ServerHost, Upstream, UpstreamRequest};
 use crate::policy::{PolicyName, Reason, Refusal};
 use crate::session::Random;
@@ -195,6 +195,24 @@ impl Dialer {
 
     fn watch_of(&self, target: &Arc<Target>) -> Watched {
         Watched { target: Arc::clone(target), policy: self.policy.clone(), ground: self.ground.clone() }
+    }
+
+    /// Whether sessions on this server are to close: its checks say that it is down, and its policy that they close then.
+    pub fn has_lost(&self, server: &str) -> bool {
+        let closes = self.upstream.balancing.health.as_ref().is_some_and(|rules| rules.down == Orphans::Close);
+        closes && self.targets.iter().any(|target| target.server.name == server && target.condition().is_down())
+    }
+
+    /// As many checks of every server as change something come to this.
+    #[cfg(test)]
+    pub(crate) fn check_all(&self, is_well: bool) {
+        let Some(rules) = &self.upstream.balancing.health else { return };
+        for target in &self.targets {
+            let watched = self.watch_of(target);
+            while target.condition().is_down() == is_well {
+                checks::note(&watched, rules, is_well);
+            }
+        }
     }
 
     /// The servers, for a scrape.

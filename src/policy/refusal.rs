@@ -239,7 +239,7 @@ reasons! {
     /// Every server of the route is at its cap (`[upstream] connections_per_server`).
     BackendFull = "backend_full" => Status(503),
     /// Every server of the route is down by its checks, or failed on end and is left alone for a while (`[upstream]
-    /// health`, `eject`).
+    /// health`, `eject`); or the server that took the handshake went down meanwhile (`down = "close"`).
     BackendDown = "backend_down" => Status(503),
     /// The server that took the handshake was taken out of its policy meanwhile (`[upstream] removed`): it may be tried
     /// again.

@@ -111,6 +111,25 @@ async fn au28_access_may_be_revoked_at_every_await() {
     .await;
 }
 
+#[tokio::test]
+async fn be12_a_server_may_go_down_at_every_await() {
+    let mut ran = 0;
+    let is_alone = |way: &&Way| way.status == 101 && way.behind != Behind::DeadFirst;
+    for way in WAYS.iter().filter(is_alone) {
+        for (how, under_way) in [(How::Lost, 503), (How::Down, 101)] {
+            let judge = |_: &Site, stage, run: &Run| {
+                // Whoever comes later is led to no server that is down.
+                let expected = if stage == Stage::Dialling { under_way } else { 503 };
+                assert_eq!(run.status(), Some(expected), "{}, {how:?} at {stage:?}", way.name);
+            };
+            let stages = at_every_await(way, how, judge).await;
+            assert_eq!(stages, BTreeSet::from([Stage::Entering, Stage::Dialling]), "{}", way.name);
+            ran += 1;
+        }
+    }
+    assert_eq!(ran, 4);
+}
+
 /// A handshake that would come in ends with the status beside what befalls it, wherever it waits then.
 async fn each_ends_with(befalls: [(How, u16); 2], judge: impl Fn(&Site, &Run)) {
     let mut ran = 0;
@@ -131,7 +150,7 @@ async fn each_ends_with(befalls: [(How, u16); 2], judge: impl Fn(&Site, &Run)) {
 /// Leads one connection after the other through the house: this befalls the n-th while it waits for the n-th time, until one
 /// comes to its end before. `judge` looks at each, and behind it somebody comes in. The stages at which they were met.
 async fn at_every_await(way: &Way, how: How, judge: impl Fn(&Site, Stage, &Run)) -> BTreeSet<Stage> {
-    let mut site = Site::of(way).await;
+    let mut site = Site::of(way, how.upstream()).await;
     site.fails = how == How::Revoked;
     let (mut stages, mut times) = (BTreeSet::new(), 0);
     loop {
@@ -207,12 +226,12 @@ struct Rest {
 }
 
 impl Site {
-    async fn of(way: &Way) -> Self {
+    async fn of(way: &Way, upstream: &str) -> Self {
         let behind = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let served = behind.local_addr().unwrap();
         let ground = Ground::new();
         let authority = authority();
-        let acceptor = write(&ground, way, served, &authority);
+        let acceptor = write(&ground, way, (served, upstream), &authority);
         let (config, _) = ground.load().map_err(|diagnostics| format!("{diagnostics:?}")).unwrap();
 
         let listener = &config.gateway.listeners[0];
@@ -291,7 +310,8 @@ impl Site {
         let expected = match cut_at {
             Some((_, How::Losing)) => Some("origin_not_allowed"),
             Some((_, How::Revoked)) => Some("credential_revoked"),
-            Some((_, How::Keeping | How::Spared)) => Some("closed"),
+            Some((_, How::Keeping | How::Spared) | (Stage::Dialling, How::Down)) => Some("closed"),
+            Some((_, How::Lost | How::Down)) => Some("backend_down"),
             Some((Stage::Entering | Stage::Dialling, _)) => Some("internal"),
             Some((Stage::Refused, _)) | None => None,
         };
@@ -341,7 +361,7 @@ fn replace(house: &House, origin: &str) {
 }
 
 /// Writes what an operator writes; returns the TLS of the service.
-fn write(ground: &Ground, way: &Way, served: SocketAddr, authority: &Authority) -> TlsAcceptor {
+fn write(ground: &Ground, way: &Way, (served, upstream): (SocketAddr, &str), authority: &Authority) -> TlsAcceptor {
     let names = [String::from("chat.test"), String::from("127.0.0.1")];
     let key = KeyPair::generate().unwrap();
     let leaf = CertificateParams::new(names).unwrap().signed_by(&key, authority).unwrap();
@@ -366,7 +386,7 @@ fn write(ground: &Ground, way: &Way, served: SocketAddr, authority: &Authority) 
     let policy = "[route]\nhosts = [\"chat.test\"]\npaths = [\"/chat\"]\n[origin]\nallow = [\"https://app.test\"]\n\
                   [[auth]]\nby = \"token\"\ntokens = \"chat.tokens\"\nfrom = [\"query:token\"]\n\
                   [limits]\nhandshakes_per_subject = \"100000/s burst 100000\"\n";
-    ground.write("policies/chat.toml", format!("{policy}[upstream]\n{servers}\n"));
+    ground.write("policies/chat.toml", format!("{policy}[upstream]\n{servers}\n{upstream}\n"));
     let token = digest_hex("0123456789abcdef");
     ground.write("policies/chat.tokens", format!("{token} kiosk use_until=9000-01-01T00:00:00Z\n"));
     TlsAcceptor::from(Arc::new(server))

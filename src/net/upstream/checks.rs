@@ -20,15 +20,20 @@ const NORMAL: u16 = 1000;
 pub(super) async fn check_regularly(watched: Watched, connector: Connector, rules: HealthRules, host: HostHeader) {
     loop {
         let is_well = matches!(timeout(rules.timeout, check(&watched, &connector, &rules, &host)).await, Ok(Ok(())));
-        let change = watched.target.condition().checked(is_well, &rules, Instant::now().into_std());
-        if let Some(change) = change {
-            let is_lost = change == Change::Down && rules.down == Orphans::Close;
-            watched.tell(Changed::Condition(change));
-            if is_lost {
-                watched.tell(Changed::SessionsLost);
-            }
-        }
+        note(&watched, &rules, is_well);
         sleep(watched.shortened(rules.interval)).await;
+    }
+}
+
+/// Takes note of a check. A server is down before its sessions are ended: a handshake registers before it looks whether
+/// it is, so it sees that, or is found among the sessions.
+pub(super) fn note(watched: &Watched, rules: &HealthRules, is_well: bool) {
+    let change = watched.target.condition().checked(is_well, rules, Instant::now().into_std());
+    let Some(change) = change else { return };
+    let is_lost = change == Change::Down && rules.down == Orphans::Close;
+    watched.tell(Changed::Condition(change));
+    if is_lost {
+        watched.tell(Changed::SessionsLost);
     }
 }
 

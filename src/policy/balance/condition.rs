@@ -107,6 +107,11 @@ impl Condition {
         }
     }
 
+    /// Whether its checks say that it is down.
+    pub fn is_down(&self) -> bool {
+        self.is_down
+    }
+
     /// Whether everybody may choose it.
     pub fn is_open(&self) -> bool {
         !self.is_down && self.ejection.is_none()

@@ -29,9 +29,22 @@ pub(super) enum How {
     Revoked,
     /// Somebody else's subject is.
     Spared,
+    /// Its server goes down, and its policy closes sessions there.
+    Lost,
+    /// Its server goes down, and its policy leaves sessions there.
+    Down,
 }
 
 impl How {
+    /// What the policy says of its server.
+    pub(super) fn upstream(self) -> &'static str {
+        match self {
+            Self::Lost => "health = { down = \"close\" }",
+            Self::Down => "health = { down = \"keep\" }",
+            _ => "",
+        }
+    }
+
     fn befalls(self, house: &House) {
         match self {
             Self::Dropped | Self::Panicking => {}
@@ -39,6 +52,7 @@ impl How {
             Self::Keeping => replace(house, LISTED),
             Self::Revoked => revoke(house, "kiosk"),
             Self::Spared => revoke(house, "panel"),
+            Self::Lost | Self::Down => check(house, false),
         }
     }
 
@@ -49,6 +63,7 @@ impl How {
             Self::Losing | Self::Keeping => replace(house, LISTED),
             Self::Revoked => lift(house, "kiosk"),
             Self::Spared => lift(house, "panel"),
+            Self::Lost | Self::Down => check(house, true),
         }
     }
 }
@@ -60,6 +75,10 @@ fn revoke(house: &House, subject: &str) {
 
 fn lift(house: &House, subject: &str) {
     house.lift(&of(subject), clock::unix_now()).unwrap();
+}
+
+fn check(house: &House, is_well: bool) {
+    house.snapshot.load().dialers.values().for_each(|dialer| dialer.check_all(is_well));
 }
 
 fn of(subject: &str) -> Target {
