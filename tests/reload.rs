@@ -8,8 +8,8 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 
 use rustls::pki_types::ServerName;
 use support::backend::{SWITCHING, Seen};
@@ -18,7 +18,7 @@ use support::house::{HOST, ORIGIN};
 use support::tokens::{Signer, digest};
 use support::{Cases, House, Plan, Request, Step, Wire, cases, eventually, within};
 use tokio_rustls::TlsConnector;
-use wsgate::event::{Event, Opened, Refused};
+use wsgate::event::{Event, Observer, Opened, Refused};
 use wsgate::policy::Reason;
 use wsgate::session::Cause;
 
@@ -287,6 +287,47 @@ async fn a_policy_that_comes_over_the_path_of_another_takes_its_sessions() {
         cases.held("OP06", name);
     }
     cases.all(changes.len());
+}
+
+/// Holds up whoever tells that another list of revocations holds, until it may go on.
+struct Holdup(Mutex<mpsc::Receiver<()>>);
+
+impl Observer for Holdup {
+    fn observe(&self, event: &Event) {
+        if matches!(event, Event::Notice(notice) if notice.code == "revocations_replaced") {
+            tokio::task::block_in_place(|| self.0.lock().unwrap().recv().unwrap());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_reload_revokes_holds_before_anybody_is_judged_again() {
+    let (go_on, held_up) = mpsc::channel();
+    let plan = Plan::plain().file("revoked.txt", "subject alice until=9000-01-01T00:00:00Z\n");
+    let house = plan.told_to(Arc::new(Holdup(Mutex::new(held_up)))).build().await;
+    let bob = house.request_as(&house.signer.token_with(|claims| drop(claims.insert("sub".into(), "bob".into()))));
+    let (mut revoked, mut stays) = (house.session().await, house.session_of(&bob).await.0);
+    house.rewrite("gateway.toml", "revocations = \"revoked.txt\"");
+    house.rewrite(POLICY, "[session]\nidle_timeout = \"59m\"");
+    let mark = house.record.mark();
+    let meanwhile = async {
+        house.record.notice(mark, "revocations_replaced").await;
+        revoked.is_closed_with(4403).await;
+        assert_eq!(house.record.closed(mark).await.who.generation, 1, "by the policy as it was");
+        let mark = house.record.mark();
+        let mut wire = house.wire().await;
+        wire.send(&house.request().bytes()).await;
+        assert_eq!(wire.answer_head().await.status, 401);
+        let refused = house.record.refused(mark).await;
+        assert_eq!((refused.reason, refused.who.generation), (Reason::CredentialRevoked, 1), "it holds for newcomers");
+        go_on.send(()).unwrap();
+    };
+    let (reloaded, ()) = tokio::join!(house.reloads(), meanwhile);
+    assert_eq!((reloaded.generation, reloaded.judged.ended.len()), (2, 0));
+    stays.echoes("of me nothing is said").await;
+    drop((revoked, stays));
+    house.is_at_rest().await;
+    cases::held("OP06", "a list of revocations beside a policy");
 }
 
 #[tokio::test(flavor = "multi_thread")]

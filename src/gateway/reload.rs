@@ -173,10 +173,11 @@ impl Keeper {
         for (door, listener) in self.doors.iter().zip(&gateway.listeners) {
             door.show(listener);
         }
-        let judged = self.swap(&current, next).await;
+        // What is revoked holds before many are judged by what changed beside it.
         if *self.house.ledger.sets()[1] != revoked {
             self.relist(revoked).await;
         }
+        let judged = self.swap(&current, next).await;
         for danger in dangers {
             self.house.notice(Level::Warning, "danger", danger);
         }
