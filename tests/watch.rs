@@ -6,9 +6,12 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
-use support::house::HOST;
+use rustix::fs::{CWD, Mode, mkfifoat};
+use support::house::{HEADER_ONLY, HOST};
 use support::observer::Record;
 use support::tokens::{Signer, digest};
 use support::{Backend, Cases, House, Plan};
@@ -23,9 +26,8 @@ const WORD: &str = "0123456789abcdef0123";
 async fn what_changes_behind_the_reading_is_read_at_the_first_look() {
     let mut cases = Cases::of("changes before the start");
     for what in ["certificate_replaced", "keys_replaced", "tokens", "revocations_replaced"] {
-        let ways = "[[auth]]\nby = \"jwt\"\nissuer = \"login\"\nfrom = [\"authorization\"]\naudience = [\"chat\"]\n\
-                    [[auth]]\nby = \"token\"\ntokens = \"chat.tokens\"\nfrom = [\"query:token\"]";
-        let plan = Plan::plain().policy(ways).file("policies/chat.tokens", "").file("revoked.txt", "");
+        let ways = format!("{HEADER_ONLY}[[auth]]\nby = \"token\"\ntokens = \"chat.tokens\"\nfrom = [\"query:token\"]");
+        let plan = Plan::plain().policy(&ways).file("policies/chat.tokens", "").file("revoked.txt", "");
         let plan = plan.gateway("revocations = \"revoked.txt\"");
         let backend = Backend::echo().await;
         let written = plan.written(backend.address);
@@ -67,4 +69,45 @@ async fn what_changes_behind_the_reading_is_read_at_the_first_look() {
         cases.held("OP04", what);
     }
     cases.all(4);
+}
+
+/// Puts a pipe to which nobody writes in the place of a file.
+fn put_pipe(path: &Path) {
+    fs::remove_file(path).unwrap();
+    mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipe_in_the_place_of_a_file_holds_nothing_up() {
+    let pipes = [
+        ("certs/server.pem", "certificate_kept"),
+        ("certs/login.pem", "keys_kept"),
+        ("policies/chat.tokens", "tokens_kept"),
+        ("revoked.txt", "revocations_kept"),
+        ("policies/chat.toml", "reload_refused"),
+        ("gateway.toml", "reload_refused"),
+    ];
+    let mut cases = Cases::of("pipes");
+    for (path, code) in pipes {
+        let ways = format!("{HEADER_ONLY}[[auth]]\nby = \"token\"\ntokens = \"chat.tokens\"\nfrom = [\"query:t\"]");
+        let plan = Plan::plain().policy(&ways).file("policies/chat.tokens", "").file("revoked.txt", "");
+        let house = plan.gateway("revocations = \"revoked.txt\"").build().await;
+        let place = house.folder.path().join(path);
+        let good = fs::read(&place).unwrap();
+        let mark = house.record.mark();
+        put_pipe(&place);
+        let refused = house.refuses_to_reload().await;
+        let said = house.record.notice(mark, code).await.text;
+        for said in [&said, &refused] {
+            assert!(said.contains("it is not a regular file"), "{path}: {said}");
+        }
+        house.admits(&house.request()).await;
+        fs::remove_file(&place).unwrap();
+        fs::write(&place, good).unwrap();
+        fs::set_permissions(&place, fs::Permissions::from_mode(0o600)).unwrap();
+        house.reloads().await;
+        house.admits(&house.request()).await;
+        cases.held("OP04", path);
+    }
+    cases.all(pipes.len());
 }

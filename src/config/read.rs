@@ -3,11 +3,14 @@
 //! serde stops at the first value that it cannot read. So that value is reported, taken out of the tree, and the rest
 //! is read again, a bounded number of times.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::retry_on_intr;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
@@ -44,11 +47,11 @@ pub(super) enum Whole {
 /// Reads a file of at most `limit` bytes.
 pub(super) fn bounded(path: &Path, limit: u64) -> Result<Vec<u8>, Diagnostic> {
     let place = || Place::File(path.to_owned(), None);
-    let fail = |error: std::io::Error| {
+    let fail = |error: io::Error| {
         Diagnostic::error(Code::Unreadable, place(), format!("this file cannot be read: {error}"))
             .help("paths in a file count from that file's folder")
     };
-    let file = std::fs::File::open(path).map_err(fail)?;
+    let file = open(path).map_err(fail)?;
     let mut bytes = Vec::new();
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(fail)?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limit {
@@ -56,6 +59,17 @@ pub(super) fn bounded(path: &Path, limit: u64) -> Result<Vec<u8>, Diagnostic> {
             .help("split it, or check that it is the file you meant"));
     }
     Ok(bytes)
+}
+
+/// Opens a regular file. Whoever opens a pipe to read waits for somebody who writes, and a device may do anything.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = File::from(retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?);
+    match file.metadata()?.file_type() {
+        kind if kind.is_file() => Ok(file),
+        kind if kind.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        _ => Err(io::Error::other("it is not a regular file")),
+    }
 }
 
 /// Reads one file of the language; `None` where nothing of it can be judged.
@@ -160,4 +174,34 @@ fn holds(outer: &Range<usize>, inner: &Range<usize>) -> bool {
 /// Tables that were opened by a header do not span their contents; their elements may be what is wrong.
 fn has_exactly(value: &DeValue<'_>, span: &Range<usize>) -> bool {
     matches!(value, DeValue::Array(list) if list.iter().any(|item| item.span() == *span))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use rustix::fs::{CWD, mkfifoat};
+
+    use super::*;
+
+    #[test]
+    fn only_regular_files_are_read_and_nobody_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("file"), "content").unwrap();
+        symlink(at("file"), at("link")).unwrap();
+        mkfifoat(CWD, at("pipe"), Mode::RUSR | Mode::WUSR).unwrap();
+        let irregular = [at("pipe"), folder.path().to_owned(), "/dev/null".into(), "/dev/tty".into()];
+        for path in &irregular {
+            let said = bounded(path, 7).unwrap_err().message;
+            assert!(said.starts_with("this file cannot be read: "), "{}: {said}", path.display());
+        }
+        let said = bounded(&at("pipe"), 7).unwrap_err().message;
+        assert_eq!(said, "this file cannot be read: it is not a regular file");
+        for name in ["file", "link"] {
+            assert_eq!(bounded(&at(name), 7).unwrap(), b"content", "{name}");
+        }
+        assert_eq!(bounded(&at("file"), 6).unwrap_err().code, Code::TooLarge);
+        assert_eq!(irregular.len(), 4);
+    }
 }

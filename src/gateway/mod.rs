@@ -38,6 +38,7 @@ mod ledger;
 mod proof;
 mod queue;
 mod random;
+mod readers;
 mod readings;
 mod refusals;
 pub mod reload;

@@ -10,15 +10,16 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::task::{JoinSet, spawn_blocking};
 
 use super::clock;
 use super::house::{Door, House};
+use super::readers::Readers;
 use super::snapshot::Snapshot;
-use super::watch::{self, Findings, Sources};
+use super::watch::{self, Findings, Found, Look, Sources, Watch};
 use crate::config::diagnostic::{Code, Place};
 use crate::config::{self, Config, Diagnostic, Diagnostics, Setting};
 use crate::event::Level;
@@ -29,6 +30,9 @@ use crate::policy::revocation::RevocationSet;
 
 /// Reloads that may wait for their turn.
 pub(super) const MOST_WAITING: usize = 16;
+
+/// How long the whole configuration may take to be read.
+const LONGEST_LOAD: Duration = Duration::from_secs(30);
 
 /// What came of a reload.
 #[derive(Clone, Debug)]
@@ -67,7 +71,8 @@ pub(super) type Asked = oneshot::Sender<Result<Reloaded, Diagnostics>>;
 pub(super) struct Keeper {
     house: Arc<House>,
     doors: Vec<Arc<Door>>,
-    sources: Sources,
+    readers: Readers,
+    watch: Watch,
     path: PathBuf,
     /// The values of gateway.toml under which it runs.
     settings: Vec<Setting>,
@@ -77,14 +82,15 @@ impl Keeper {
     /// Keeps what this configuration says, as it was read.
     pub(super) fn new(house: Arc<House>, doors: Vec<Arc<Door>>, kept: Kept) -> Self {
         let Kept { sources, path, settings } = kept;
-        Self { house, doors, sources, path, settings }
+        let readers = Readers::default();
+        let watch = Watch::over(sources, &readers, &house.observer);
+        Self { house, doors, readers, watch, path, settings }
     }
 
-    /// Looks at the files, and reloads when asked, until the gateway ends.
+    /// Uses what the watch finds, and reloads when asked, until the gateway ends.
     pub(super) async fn run(mut self, mut asked: mpsc::Receiver<Asked>) {
-        let mut ticks = interval(watch::PERIOD);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let end = self.house.end.clone();
+        let _tending = self.tend_ledger();
         loop {
             tokio::select! {
                 () = end.cancelled() => return,
@@ -93,29 +99,34 @@ impl Keeper {
                     // Whoever asked may have gone meanwhile; the log has it.
                     let _ = who.send(came_of_it);
                 }
-                _ = ticks.tick() => self.look().await,
+                Some(found) = self.watch.found() => match found {
+                    Found::Material(findings) => self.replace_material(findings).await,
+                    Found::List(Ok(revoked)) => self.relist(revoked).await,
+                    Found::List(Err(kept)) => watch::complain(&self.house, vec![kept]),
+                }
             }
         }
     }
 
-    async fn look(&mut self) {
-        let mut sources = std::mem::take(&mut self.sources);
+    /// Tends the ledger until what this returns is dropped.
+    fn tend_ledger(&self) -> JoinSet<()> {
+        let (readers, observer) = (self.readers.clone(), Arc::clone(&self.house.observer));
+        // It finds nothing that anybody else would have to know.
+        let (found, _) = mpsc::channel::<()>(1);
         let house = Arc::clone(&self.house);
-        let looked = spawn_blocking(move || {
+        let tend = move || {
             house.tend_ledger(clock::unix_now());
-            let findings = sources.look(clock::unix_now());
-            (sources, findings)
-        });
-        let Ok((seen, findings)) = looked.await else {
-            return self.house.notice(Level::Error, "watch_ended", "the watch over certificates and keys ended".into());
+            None
         };
-        self.sources = seen;
-        let Findings { certificates, issuers, token_tables, revoked, kept } = findings;
+        let mut tending = JoinSet::new();
+        tending.spawn(Look { at: "the state", readers, observer, found }.regularly(watch::PATIENCE, tend));
+        tending
+    }
+
+    async fn replace_material(&self, findings: Findings) {
+        let Findings { certificates, issuers, token_tables, kept } = findings;
         watch::show(&self.house, &self.doors, certificates);
         watch::complain(&self.house, kept);
-        if let Some(revoked) = revoked {
-            self.relist(revoked).await;
-        }
         if issuers.is_empty() && token_tables.is_empty() {
             return;
         }
@@ -154,9 +165,10 @@ impl Keeper {
 
     async fn try_reload(&mut self) -> Result<Reloaded, Diagnostics> {
         let path = self.path.clone();
-        let read = spawn_blocking(move || config::load(&path, &watch::environment, clock::unix_now()));
+        let load = move || config::load(&path, &watch::environment, clock::unix_now());
         let failed = |message: String| self.mistake(message);
-        let (config, warnings) = read.await.map_err(|error| failed(format!("reading ended: {error}")))??;
+        let read = self.readers.read(LONGEST_LOAD, load).await;
+        let (config, warnings) = read.map_err(|error| failed(error.to_string()))??;
         let mut mistakes = Diagnostics::default();
         config::needs_restart(&self.settings, &config.settings, &self.path).for_each(|one| mistakes.push(one));
         if mistakes.has_errors() {
@@ -181,7 +193,7 @@ impl Keeper {
         for danger in dangers {
             self.house.notice(Level::Warning, "danger", danger);
         }
-        self.sources = kept.sources;
+        self.watch = Watch::over(kept.sources, &self.readers, &self.house.observer);
         self.settings = kept.settings;
         Ok(Reloaded { generation, judged, warnings })
     }

@@ -1,5 +1,5 @@
-//! The watch over certificates, keys, token files and the list of revocations: a good change is used from then on, a bad one keeps what was there
-//! and says so.
+//! The watch over certificates, keys, token files and the list of revocations: a good change is used from then on, a bad one
+//! keeps what was there and says so.
 //!
 //! Files are polled: once a second what stands at each path is compared with what was read last. That works the same
 //! for files that are replaced, links that are swapped and mounts that are shared.
@@ -9,27 +9,59 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::clock;
 use super::house::{Door, House};
+use super::readers::Readers;
 use crate::config::credentials::{load_revocations, load_tokens};
 use crate::config::{Certificate, CertificateSource, Config, Diagnostic, IssuerConfig, Stamp, Stamps};
-use crate::event::Level;
+use crate::event::{Level, SharedObserver};
 use crate::policy::auth::Auth;
 use crate::policy::auth::keys::Issuer;
 use crate::policy::auth::token::TokenTable;
 use crate::policy::revocation::RevocationSet;
 use crate::units::UnixSeconds;
 
-/// How often the files are looked at.
-pub(super) const PERIOD: Duration = Duration::from_secs(1);
+mod look;
 
-/// What is read from files, and how each stood when it was read last.
-#[derive(Debug, Default)]
+pub(super) use look::Look;
+
+/// How often the files are looked at.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// How long a look may take before that is told.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The looks at what a configuration names; they end with it.
+pub(super) struct Watch {
+    found: mpsc::Receiver<Found>,
+    _looks: JoinSet<()>,
+}
+
+/// What a look found.
+pub(super) enum Found {
+    /// Certificates, keys and token files.
+    Material(Findings),
+    /// The list of revocations.
+    List(Result<RevocationSet, Kept>),
+}
+
+/// What is looked at for a configuration, and how it stood when that was read.
+#[derive(Debug)]
 pub(super) struct Sources {
+    material: Material,
+    list: Option<Watched<PathBuf>>,
+}
+
+/// Certificates, keys and token files.
+#[derive(Debug)]
+struct Material {
     /// The certificates of each door.
     certificates: Vec<Vec<Watched<CertificateSource>>>,
     issuers: Vec<Watched<IssuerConfig>>,
     token_files: Vec<Watched<PathBuf>>,
-    revocations: Option<Watched<PathBuf>>,
 }
 
 /// Something that is read from files.
@@ -42,14 +74,13 @@ pub(super) struct Watched<T> {
     trouble: Option<String>,
 }
 
-/// What one look found.
+/// Which certificates, keys and token files changed.
 #[derive(Default)]
 pub(super) struct Findings {
     /// By door: the certificates of a door of which one changed.
     pub(super) certificates: Vec<(usize, Vec<Arc<Certificate>>)>,
     pub(super) issuers: HashMap<Arc<str>, Arc<Issuer>>,
     pub(super) token_tables: HashMap<PathBuf, Arc<TokenTable>>,
-    pub(super) revoked: Option<RevocationSet>,
     pub(super) kept: Vec<Kept>,
 }
 
@@ -74,18 +105,51 @@ impl Sources {
         token_files.sort();
         token_files.dedup();
         let of_file = |file: PathBuf| Watched::new(file.clone(), vec![file], stamps);
-        Self {
+        let material = Material {
             certificates: certificates.collect(),
             issuers: issuers.collect(),
             token_files: token_files.into_iter().map(of_file).collect(),
-            revocations: config.gateway.revocations.clone().map(of_file),
+        };
+        Self { material, list: config.gateway.revocations.clone().map(of_file) }
+    }
+}
+
+impl Watch {
+    /// Begins to look, each thing in a thread of its own.
+    pub(super) fn over(sources: Sources, readers: &Readers, observer: &SharedObserver) -> Self {
+        let (finds, found) = mpsc::channel(1);
+        let look = |at| {
+            let (readers, observer) = (readers.clone(), Arc::clone(observer));
+            Look { at, readers, observer, found: finds.clone() }
+        };
+        let Sources { mut material, list } = sources;
+        let mut looks = JoinSet::new();
+        let at_material = move || material.look(clock::unix_now()).map(Found::Material);
+        looks.spawn(look("certificates, keys and token files").regularly(PATIENCE, at_material));
+        if let Some(mut list) = list {
+            let at_list = move || look_at_list(&mut list).map(Found::List);
+            looks.spawn(look("the list of revocations").regularly(PATIENCE, at_list));
         }
+        Self { found, _looks: looks }
     }
 
-    /// Reads what is another than at the last look.
-    pub(super) fn look(&mut self, now: UnixSeconds) -> Findings {
+    /// What the next look finds that finds something.
+    pub(super) async fn found(&mut self) -> Option<Found> {
+        self.found.recv().await
+    }
+}
+
+fn look_at_list(list: &mut Watched<PathBuf>) -> Option<Result<RevocationSet, Kept>> {
+    let mut kept = Vec::new();
+    let read = list.read("revocations_kept", &mut kept, |file| read_revocations(file));
+    read.map(Ok).or_else(|| kept.pop().map(Err))
+}
+
+impl Material {
+    /// Reads what is another than at the last look; `None`: nothing is.
+    fn look(&mut self, now: UnixSeconds) -> Option<Findings> {
         let mut findings = Findings::default();
-        let Findings { certificates, issuers, token_tables, revoked, kept } = &mut findings;
+        let Findings { certificates, issuers, token_tables, kept } = &mut findings;
         for (door, sources) in self.certificates.iter_mut().enumerate() {
             let mut changed = false;
             for watched in sources.iter_mut() {
@@ -110,9 +174,8 @@ impl Sources {
             let read = watched.read("tokens_kept", kept, |file| read_tokens(file));
             token_tables.extend(read.map(|table| (watched.source.clone(), Arc::new(table))));
         }
-        let list = self.revocations.as_mut();
-        *revoked = list.and_then(|watched| watched.read("revocations_kept", kept, |file| read_revocations(file)));
-        findings
+        let is_nothing = certificates.is_empty() && issuers.is_empty() && token_tables.is_empty() && kept.is_empty();
+        (!is_nothing).then_some(findings)
     }
 }
 
