@@ -26,8 +26,7 @@ const WORD: &str = "0123456789abcdef0123";
 async fn what_changes_behind_the_reading_is_read_at_the_first_look() {
     let mut cases = Cases::of("changes before the start");
     for what in ["certificate_replaced", "keys_replaced", "tokens", "revocations_replaced"] {
-        let ways = format!("{HEADER_ONLY}[[auth]]\nby = \"token\"\ntokens = \"chat.tokens\"\nfrom = [\"query:token\"]");
-        let plan = Plan::plain().policy(&ways).file("policies/chat.tokens", "").file("revoked.txt", "");
+        let plan = Plan::plain().policy(&ways("chat.tokens")).file("policies/chat.tokens", "").file("revoked.txt", "");
         let plan = plan.gateway("revocations = \"revoked.txt\"");
         let backend = Backend::echo().await;
         let written = plan.written(backend.address);
@@ -89,8 +88,7 @@ async fn a_pipe_in_the_place_of_a_file_holds_nothing_up() {
     ];
     let mut cases = Cases::of("pipes");
     for (path, code) in pipes {
-        let ways = format!("{HEADER_ONLY}[[auth]]\nby = \"token\"\ntokens = \"chat.tokens\"\nfrom = [\"query:t\"]");
-        let plan = Plan::plain().policy(&ways).file("policies/chat.tokens", "").file("revoked.txt", "");
+        let plan = Plan::plain().policy(&ways("chat.tokens")).file("policies/chat.tokens", "").file("revoked.txt", "");
         let house = plan.gateway("revocations = \"revoked.txt\"").build().await;
         let place = house.folder.path().join(path);
         let good = fs::read(&place).unwrap();
@@ -110,4 +108,116 @@ async fn a_pipe_in_the_place_of_a_file_holds_nothing_up() {
         cases.held("OP04", path);
     }
     cases.all(pipes.len());
+}
+
+const POLICY: &str = "policies/chat.toml";
+
+/// How many notices of this code there were.
+fn notices(house: &House, code: &str) -> usize {
+    house.record.as_text().matches(&format!("code: \"{code}\"")).count()
+}
+
+/// Looks are taken meanwhile: two that found something at [`TOKENS`].
+async fn looks_go_on(house: &House) {
+    for tokens in [format!("{} kiosk use_until=9000-01-01T00:00:00Z\n", digest(WORD)), String::new()] {
+        let mark = house.record.mark();
+        fs::write(house.folder.path().join(TOKENS), tokens).unwrap();
+        house.record.notice(mark, "keys_replaced").await;
+    }
+}
+
+const TOKENS: &str = "policies/kiosk.tokens";
+
+/// What lets in by these tokens, and by JWT.
+fn ways(tokens: &str) -> String {
+    format!("{HEADER_ONLY}[[auth]]\nby = \"token\"\ntokens = \"{tokens}\"\nfrom = [\"query:token\"]\n")
+}
+
+fn tokened() -> Plan {
+    Plan::plain().policy(&ways("kiosk.tokens")).file(TOKENS, "")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_is_used_on_change_where_that_is_asked_for() {
+    let house = tokened().second_policy("other", "[route]\npaths = [\"/other\"]").build().await;
+    let folder = house.folder.path();
+    let to_the_other = house.request_with(|request| request.target("/other"));
+    let mut cases = Cases::of("on change");
+    house.rewrite(POLICY, "[origin]\nallow = [\"https://other.test\"]");
+    looks_go_on(&house).await;
+    house.admits(&house.request()).await;
+    assert_eq!(notices(&house, "reloaded"), 0);
+    cases.held("OP04", "nobody asked for it");
+
+    house.rewrite("gateway.toml", "reload = \"on_change\"");
+    house.rewrite(POLICY, "[origin]\nallow = [\"https://app.test\"]");
+    house.reloads().await;
+    let mut session = house.session().await;
+    let mark = house.record.mark();
+    house.rewrite(POLICY, "[origin]\nallow = [\"https://other.test\"]");
+    let said = house.record.notice(mark, "reloaded").await.text;
+    assert!(said.ends_with("; 1 sessions judged again, 1 ended: origin_not_allowed 1"), "{said}");
+    session.is_closed_with(4403).await;
+    drop(session);
+    house.closure(mark).await;
+    house.refuses(&house.request(), Reason::OriginNotAllowed).await;
+    cases.held("OP04", "a policy");
+
+    let mark = house.record.mark();
+    fs::rename(folder.join("policies/other.toml"), folder.join("policies/other.off")).unwrap();
+    house.record.notice(mark, "reloaded").await;
+    house.refuses(&to_the_other, Reason::PathNotServed).await;
+    let mark = house.record.mark();
+    fs::rename(folder.join("policies/other.off"), folder.join("policies/again.toml")).unwrap();
+    house.record.notice(mark, "reloaded").await;
+    house.admits(&to_the_other).await;
+    cases.held("OP04", "a policy that is taken out and one that is added");
+
+    let mark = house.record.mark();
+    house.rewrite("gateway.toml", "drain = \"3s\"");
+    let said = house.record.notice(mark, "reload_refused").await.text;
+    assert!(said.contains("`drain` cannot change while the gateway runs"), "{said}");
+    house.rewrite("gateway.toml", "drain = \"2s\"\nreload = \"on_request\"");
+    house.record.notice(mark, "reloaded").await;
+    house.rewrite(POLICY, "[origin]\nallow = [\"https://app.test\"]");
+    looks_go_on(&house).await;
+    house.refuses(&house.request(), Reason::OriginNotAllowed).await;
+    cases.held("OP04", "gateway.toml, until it asks for it no longer");
+    cases.all(4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_badly_is_told_once_until_it_changes_again() {
+    let house = tokened().gateway("reload = \"on_change\"").build().await;
+    let put = |path: &str, text: &str| fs::write(house.folder.path().join(path), text).unwrap();
+    let good = fs::read_to_string(house.folder.path().join(POLICY)).unwrap();
+    let mut cases = Cases::of("bad changes");
+    let mut told = 0;
+    let without_file = good.replace("kiosk.tokens", "chat.tokens");
+    let bad =
+        [("no TOML", "this is not TOML", "expected `=`"), ("a file that is missing", &without_file, "chat.tokens")];
+    for (name, text, why) in bad {
+        let mark = house.record.mark();
+        put(POLICY, text);
+        let said = house.record.notice(mark, "reload_refused").await.text;
+        told += 1;
+        assert!(said.starts_with("nothing was changed: ") && said.contains(why), "{name}: {said}");
+        house.refuses_to_reload().await;
+        told += 1;
+        looks_go_on(&house).await;
+        assert_eq!(notices(&house, "reload_refused"), told, "{name}: once, and once to whoever asks");
+        house.admits(&house.request()).await;
+        cases.held("OP04", name);
+    }
+    let mark = house.record.mark();
+    put("policies/chat.tokens", "");
+    house.record.notice(mark, "reloaded").await;
+    cases.held("OP04", "the file that was missing");
+    let mark = house.record.mark();
+    put(POLICY, &good);
+    house.record.notice(mark, "reloaded").await;
+    house.admits(&house.request()).await;
+    assert_eq!(notices(&house, "reload_refused"), told, "what is good is not refused");
+    cases.held("OP04", "what was there before");
+    cases.all(4);
 }

@@ -37,13 +37,14 @@ mod stamp;
 #[cfg(test)]
 mod tests;
 
-pub use build::{admin_socket, load};
+pub use build::files::PolicyPatterns;
+pub use build::{Loaded, admin_socket, attempt, load};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use example::Example;
 pub use material::MaterialError;
 pub use restart::needs_restart;
 pub use scope::Setting;
-pub use stamp::{Stamp, Stamps};
+pub use stamp::{Files, Stamp, Stamps};
 
 /// Everything read, built and checked.
 #[derive(Debug)]
@@ -64,8 +65,8 @@ pub struct Config {
     pub revoked: RevocationSet,
     /// Every effective value and where it came from, in the order of reading.
     pub settings: Vec<Setting>,
-    /// How each of its files stood before it was read.
-    pub stamps: Stamps,
+    /// What was read.
+    pub files: Files,
 }
 
 impl Config {
@@ -96,6 +97,8 @@ pub struct GatewayConfig {
     pub state: Option<PathBuf>,
     /// The watched file that lists what is revoked.
     pub revocations: Option<PathBuf>,
+    /// Whether a change of what is read makes the gateway read all of it again.
+    pub reloads_on_change: bool,
     /// Bounds of the whole gateway.
     pub capacity: Capacity,
     /// Bounds of one client network.

@@ -11,7 +11,7 @@ use super::diagnostic::{Code, Diagnostic, Diagnostics, Place, Source};
 use super::raw::words::{At, Word, Written};
 use super::raw::{Key, List};
 use super::read::Whole;
-use super::stamp::Stamps;
+use super::stamp::Files;
 use crate::units::UnixSeconds;
 
 /// One effective value and where it came from: a line of `wsgate check --effective`.
@@ -54,8 +54,8 @@ pub(super) struct Findings {
     pub(super) settings: Vec<Setting>,
     /// The reasons of `danger_` keys, by their paths.
     pub(super) dangers: BTreeMap<String, String>,
-    /// How the files stood.
-    pub(super) stamps: Stamps,
+    /// What was read.
+    pub(super) files: Files,
 }
 
 /// One table of one file.
@@ -90,7 +90,7 @@ impl<'a> Scope<'a> {
 
     /// Takes note of a file that is about to be read.
     pub(super) fn reads(&mut self, file: &Path) {
-        self.findings.stamps.take(file);
+        self.findings.files.stamps.take(file);
     }
 
     /// A place in this file.

@@ -5,6 +5,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::PolicyPatterns;
+
 /// What tells that a file, or who may read it, is another than before: device, inode, length, and the times at which its
 /// content and its attributes changed. A file that is not there has a stamp, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,15 @@ impl Stamp {
             (metadata.dev(), metadata.ino(), metadata.len(), times)
         }))
     }
+}
+
+/// What was read of a configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Files {
+    /// Each file that was read, or was to be.
+    pub stamps: Stamps,
+    /// Where policies were looked for.
+    pub policies: PolicyPatterns,
 }
 
 /// How each file stood before it was read: one that changes while it is read has another stamp from then on.
@@ -35,5 +46,10 @@ impl Stamps {
     /// How a file stood; `None`: it was not read.
     pub fn get(&self, file: &Path) -> Option<Stamp> {
         self.0.get(file).copied()
+    }
+
+    /// Every file and how it stood.
+    pub fn iter(&self) -> impl Iterator<Item = (&Path, Stamp)> {
+        self.0.iter().map(|(file, stamp)| (file.as_path(), *stamp))
     }
 }

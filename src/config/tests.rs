@@ -24,6 +24,7 @@ const GATEWAY_ROWS: &[Row] = &[
     ("OP07 limit 0", "pending    = 2048", "pending    = 0", Code::WrongValue, "from 1 to"),
     ("OP04 rate", "\"500/s burst 2000\"", "\"500 a second\"", Code::WrongValue, "100/s burst 500"),
     ("OP04 word", "proxy        = \"none\"", "proxy        = \"maybe\"", Code::WrongValue, "proxy_protocol"),
+    ("OP04 truth for a word", "drain    =", "reload = true\ndrain    =", Code::WrongValue, "\"on_change\""),
     ("OP04 table for a list", "[[listener]]", "[listener]", Code::WrongValue, "sequence"),
     (
         "OP04 missing file",

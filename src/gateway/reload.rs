@@ -1,5 +1,5 @@
 //! The one door through which policies and keys change while the gateway runs: a reload of the whole configuration, and
-//! the watch over key and token files.
+//! the watch over its files.
 //!
 //! The order is that of safety: everything is read and checked, then swapped at once, then the sessions of what changed
 //! are judged again. A handshake registers before it looks whether the snapshot moved, so it judges itself, or is found
@@ -13,13 +13,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::spawn_blocking;
 
 use super::clock;
 use super::house::{Door, House};
 use super::readers::Readers;
 use super::snapshot::Snapshot;
-use super::watch::{self, Findings, Found, Look, Sources, Watch};
+use super::watch::{self, Findings, Found, Lookout, Sources, Watch, Written};
 use crate::config::diagnostic::{Code, Place};
 use crate::config::{self, Config, Diagnostic, Diagnostics, Setting};
 use crate::event::Level;
@@ -71,20 +71,22 @@ pub(super) type Asked = oneshot::Sender<Result<Reloaded, Diagnostics>>;
 pub(super) struct Keeper {
     house: Arc<House>,
     doors: Vec<Arc<Door>>,
-    readers: Readers,
-    watch: Watch,
+    lookout: Lookout,
     path: PathBuf,
     /// The values of gateway.toml under which it runs.
     settings: Vec<Setting>,
+    watch: Watch<Found>,
+    /// Over what is not used before it is reloaded; `None`: a change of that is not enough.
+    written: Option<Watch<()>>,
 }
 
 impl Keeper {
     /// Keeps what this configuration says, as it was read.
     pub(super) fn new(house: Arc<House>, doors: Vec<Arc<Door>>, kept: Kept) -> Self {
-        let Kept { sources, path, settings } = kept;
-        let readers = Readers::default();
-        let watch = Watch::over(sources, &readers, &house.observer);
-        Self { house, doors, readers, watch, path, settings }
+        let Kept { sources, written, path, settings } = kept;
+        let lookout = Lookout { readers: Readers::default(), observer: Arc::clone(&house.observer) };
+        let (watch, written) = (Watch::over(sources, &lookout), written.map(|written| written.watch(&lookout)));
+        Self { house, doors, lookout, path, settings, watch, written }
     }
 
     /// Uses what the watch finds, and reloads when asked, until the gateway ends.
@@ -99,27 +101,23 @@ impl Keeper {
                     // Whoever asked may have gone meanwhile; the log has it.
                     let _ = who.send(came_of_it);
                 }
-                Some(found) = self.watch.found() => match found {
+                found = self.watch.found() => match found {
                     Found::Material(findings) => self.replace_material(findings).await,
                     Found::List(Ok(revoked)) => self.relist(revoked).await,
                     Found::List(Err(kept)) => watch::complain(&self.house, vec![kept]),
-                }
+                },
+                () = changed(&mut self.written) => drop(self.reload().await),
             }
         }
     }
 
     /// Tends the ledger until what this returns is dropped.
-    fn tend_ledger(&self) -> JoinSet<()> {
-        let (readers, observer) = (self.readers.clone(), Arc::clone(&self.house.observer));
-        // It finds nothing that anybody else would have to know.
-        let (found, _) = mpsc::channel::<()>(1);
-        let house = Arc::clone(&self.house);
-        let tend = move || {
+    fn tend_ledger(&self) -> Watch<()> {
+        let (mut tending, house) = (Watch::new(&self.lookout), Arc::clone(&self.house));
+        tending.look_at("the state", move || {
             house.tend_ledger(clock::unix_now());
             None
-        };
-        let mut tending = JoinSet::new();
-        tending.spawn(Look { at: "the state", readers, observer, found }.regularly(watch::PATIENCE, tend));
+        });
         tending
     }
 
@@ -165,10 +163,22 @@ impl Keeper {
 
     async fn try_reload(&mut self) -> Result<Reloaded, Diagnostics> {
         let path = self.path.clone();
-        let load = move || config::load(&path, &watch::environment, clock::unix_now());
+        let load = move || config::attempt(&path, &watch::environment, clock::unix_now());
+        let read = self.lookout.readers.read(LONGEST_LOAD, load).await;
+        let (loaded, files) = read.map_err(|error| self.mistake(error.to_string()))?;
+        let came_of_it = match loaded {
+            Ok((config, warnings)) => self.replace_all(config, warnings).await,
+            Err(mistakes) => Err(mistakes),
+        };
+        if let (Err(_), Some(written)) = (&came_of_it, &mut self.written) {
+            // What is bad was told of, and may become good by any of its files.
+            *written = Written::of(&files).watch(&self.lookout);
+        }
+        came_of_it
+    }
+
+    async fn replace_all(&mut self, config: Config, warnings: Vec<Diagnostic>) -> Result<Reloaded, Diagnostics> {
         let failed = |message: String| self.mistake(message);
-        let read = self.readers.read(LONGEST_LOAD, load).await;
-        let (config, warnings) = read.map_err(|error| failed(error.to_string()))??;
         let mut mistakes = Diagnostics::default();
         config::needs_restart(&self.settings, &config.settings, &self.path).for_each(|one| mistakes.push(one));
         if mistakes.has_errors() {
@@ -193,7 +203,8 @@ impl Keeper {
         for danger in dangers {
             self.house.notice(Level::Warning, "danger", danger);
         }
-        self.watch = Watch::over(kept.sources, &self.readers, &self.house.observer);
+        self.watch = Watch::over(kept.sources, &self.lookout);
+        self.written = kept.written.map(|written| written.watch(&self.lookout));
         self.settings = kept.settings;
         Ok(Reloaded { generation, judged, warnings })
     }
@@ -233,9 +244,18 @@ impl Judged {
     }
 }
 
+/// Waits until what is written changed, where that is watched.
+async fn changed(written: &mut Option<Watch<()>>) {
+    match written {
+        Some(written) => written.found().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// What is kept of a configuration to tell what changed.
 pub(super) struct Kept {
     sources: Sources,
+    written: Option<Written>,
     path: PathBuf,
     settings: Vec<Setting>,
 }
@@ -243,6 +263,8 @@ pub(super) struct Kept {
 impl Kept {
     pub(super) fn of(config: &Config) -> Self {
         let settings = config.settings.iter().filter(|setting| setting.file == config.path).cloned().collect();
-        Self { sources: Sources::of(config), path: config.path.clone(), settings }
+        let sources = Sources::of(config);
+        let written = config.gateway.reloads_on_change.then(|| Written::beside(&sources, &config.files));
+        Self { sources, written, path: config.path.clone(), settings }
     }
 }

@@ -1,5 +1,5 @@
 //! The watch over certificates, keys, token files and the list of revocations: a good change is used from then on, a bad one
-//! keeps what was there and says so.
+//! keeps what was there and says so. What an operator [writes](written) is watched where that is asked for.
 //!
 //! Files are polled: once a second what stands at each path is compared with what was read last. That works the same
 //! for files that are replaced, links that are swapped and mounts that are shared.
@@ -9,15 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-
 use super::clock;
 use super::house::{Door, House};
-use super::readers::Readers;
 use crate::config::credentials::{load_revocations, load_tokens};
 use crate::config::{Certificate, CertificateSource, Config, Diagnostic, IssuerConfig, Stamp, Stamps};
-use crate::event::{Level, SharedObserver};
+use crate::event::Level;
 use crate::policy::auth::Auth;
 use crate::policy::auth::keys::Issuer;
 use crate::policy::auth::token::TokenTable;
@@ -25,20 +21,13 @@ use crate::policy::revocation::RevocationSet;
 use crate::units::UnixSeconds;
 
 mod look;
+mod written;
 
-pub(super) use look::Look;
+pub(super) use look::{Lookout, Watch};
+pub(super) use written::Written;
 
 /// How often the files are looked at.
 const PERIOD: Duration = Duration::from_secs(1);
-
-/// How long a look may take before that is told.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-
-/// The looks at what a configuration names; they end with it.
-pub(super) struct Watch {
-    found: mpsc::Receiver<Found>,
-    _looks: JoinSet<()>,
-}
 
 /// What a look found.
 pub(super) enum Found {
@@ -93,7 +82,7 @@ pub(super) struct Kept {
 impl Sources {
     /// What the configuration names, as it stood when that was read: what changed since is read at the first look.
     pub(super) fn of(config: &Config) -> Self {
-        let stamps = &config.stamps;
+        let stamps = &config.files.stamps;
         let certificates = config.gateway.listeners.iter().map(|listener| {
             let sources = listener.tls.iter().flat_map(|tls| tls.certificates.iter());
             sources.map(|source| Watched::new(source.clone(), certificate_files(source), stamps)).collect()
@@ -112,30 +101,27 @@ impl Sources {
         };
         Self { material, list: config.gateway.revocations.clone().map(of_file) }
     }
+
+    /// Every file.
+    fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let Material { certificates, issuers, token_files } = &self.material;
+        let certificates = certificates.iter().flatten().flat_map(|watched| &watched.files);
+        let issuers = issuers.iter().flat_map(|watched| &watched.files);
+        certificates.chain(issuers).chain(token_files.iter().chain(&self.list).flat_map(|watched| &watched.files))
+    }
 }
 
-impl Watch {
-    /// Begins to look, each thing in a thread of its own.
-    pub(super) fn over(sources: Sources, readers: &Readers, observer: &SharedObserver) -> Self {
-        let (finds, found) = mpsc::channel(1);
-        let look = |at| {
-            let (readers, observer) = (readers.clone(), Arc::clone(observer));
-            Look { at, readers, observer, found: finds.clone() }
-        };
+impl Watch<Found> {
+    /// Over certificates, keys and token files, and over the list of revocations: neither waits for the other.
+    pub(super) fn over(sources: Sources, lookout: &Lookout) -> Self {
         let Sources { mut material, list } = sources;
-        let mut looks = JoinSet::new();
+        let mut watch = Self::new(lookout);
         let at_material = move || material.look(clock::unix_now()).map(Found::Material);
-        looks.spawn(look("certificates, keys and token files").regularly(PATIENCE, at_material));
+        watch.look_at("certificates, keys and token files", at_material);
         if let Some(mut list) = list {
-            let at_list = move || look_at_list(&mut list).map(Found::List);
-            looks.spawn(look("the list of revocations").regularly(PATIENCE, at_list));
+            watch.look_at("the list of revocations", move || look_at_list(&mut list).map(Found::List));
         }
-        Self { found, _looks: looks }
-    }
-
-    /// What the next look finds that finds something.
-    pub(super) async fn found(&mut self) -> Option<Found> {
-        self.found.recv().await
+        watch
     }
 }
 

@@ -13,24 +13,58 @@ const MOST_POLICIES: usize = 1_000;
 const MOST_ENTRIES: usize = 100_000;
 const DEFAULT: &str = "policies/*.toml";
 
-/// The policy files in the order of their names; `*` stands for any part of a file's name.
-pub(super) fn policies(written: &List<Text>, scope: &mut Scope<'_>) -> Vec<PathBuf> {
+/// Where policies are: files, and folders in which files have such a name.
+#[derive(Clone, Debug, Default)]
+pub struct PolicyPatterns(Vec<Pattern>);
+
+#[derive(Clone, Debug)]
+enum Pattern {
+    File(PathBuf),
+    /// The file's name holds `*`.
+    Names(PathBuf),
+}
+
+impl PolicyPatterns {
+    /// The files that are there, in the order of their names.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files: Vec<_> = self.0.iter().flat_map(Pattern::files).collect();
+        files.sort();
+        files.dedup();
+        files
+    }
+}
+
+impl Pattern {
+    fn files(&self) -> Vec<PathBuf> {
+        match self {
+            Self::File(path) => vec![path.clone()],
+            Self::Names(path) => matching(path),
+        }
+    }
+}
+
+/// Where the policies are; `*` stands for any part of a file's name.
+pub(super) fn patterns(written: &List<Text>, scope: &mut Scope<'_>) -> PolicyPatterns {
     let mut patterns = scope.list("policies", written, MOST_POLICIES);
     if written.is_none() {
         patterns.push((String::from(DEFAULT), 0..0));
     }
-    let mut files = Vec::new();
-    for (pattern, span) in patterns {
-        let path = scope.resolve(&pattern);
-        let found = if pattern.contains('*') { matching(&path) } else { vec![path] };
-        if found.is_empty() {
+    let mut found = Vec::with_capacity(patterns.len());
+    for (text, span) in patterns {
+        let path = scope.resolve(&text);
+        let pattern = if text.contains('*') { Pattern::Names(path) } else { Pattern::File(path) };
+        if pattern.files().is_empty() {
             let help = "write a policy there, for example with `wsgate init plain`; only a file's name may hold `*`";
-            scope.error(Code::Unreadable, span, format!("no file matches `{pattern}`"), help);
+            scope.error(Code::Unreadable, span, format!("no file matches `{text}`"), help);
         }
-        files.extend(found);
+        found.push(pattern);
     }
-    files.sort();
-    files.dedup();
+    PolicyPatterns(found)
+}
+
+/// The policy files that are read.
+pub(super) fn policies(patterns: &PolicyPatterns, written: &List<Text>, scope: &mut Scope<'_>) -> Vec<PathBuf> {
+    let mut files = patterns.files();
     if files.len() > MOST_POLICIES {
         let span = written.as_ref().map(At::span).unwrap_or_default();
         scope.error(

@@ -57,9 +57,11 @@ pub(super) fn build(raw: &RawGateway, scope: &mut Scope<'_>, around: &Surroundin
     let admin = scope.table("admin").optional("socket", &raw.admin.socket);
     let state = scope.optional("state", &raw.state);
     let revocations = scope.optional("revocations", &raw.revocations);
+    let reloads_on_change = scope.or("reload", &raw.reload, false);
     let gateway = GatewayConfig {
         state: state.map(|folder| scope.resolve(&folder)),
         revocations: revocations.map(|file| scope.resolve(&file)),
+        reloads_on_change,
         admin: admin.map(|socket| scope.resolve(&socket)),
         listeners: listeners(raw, scope, around),
         drain,

@@ -11,7 +11,7 @@ use super::raw::{RawGateway, RawPolicy};
 use super::read::{self, Parsed};
 use super::schema::Language;
 use super::scope::{Findings, Scope, Surroundings};
-use super::{Config, GatewayConfig, Stamps};
+use super::{Config, Files, GatewayConfig};
 use crate::policy::auth::keys::Keys;
 use crate::policy::revocation::RevocationSet;
 use crate::policy::route::{HostPattern, PathPattern};
@@ -21,7 +21,7 @@ use crate::units::UnixSeconds;
 mod auth;
 mod balance;
 mod ceiling;
-mod files;
+pub(super) mod files;
 mod gateway;
 mod issuer;
 mod listener;
@@ -38,17 +38,26 @@ const MOST_ROUTES: usize = 100_000;
 ///
 /// The result holds warnings; the error holds every mistake and every warning.
 pub fn load(path: &Path, env: Environment<'_>, now: UnixSeconds) -> Result<(Config, Vec<Diagnostic>), Diagnostics> {
+    attempt(path, env, now).0
+}
+
+/// The same, and what it read, whatever came of it.
+pub fn attempt(path: &Path, env: Environment<'_>, now: UnixSeconds) -> (Loaded, Files) {
     let mut findings = Findings::default();
     let around = Surroundings { env, now };
     let config = read_all(path, &around, &mut findings);
-    match config {
-        Some(mut config) if !findings.diagnostics.has_errors() => {
-            (config.settings, config.stamps) = (findings.settings, findings.stamps);
-            Ok((config, findings.diagnostics.into_vec()))
+    let Findings { diagnostics, settings, files, .. } = findings;
+    let loaded = match config {
+        Some(config) if !diagnostics.has_errors() => {
+            Ok((Config { settings, files: files.clone(), ..config }, diagnostics.into_vec()))
         }
-        _ => Err(findings.diagnostics),
-    }
+        _ => Err(diagnostics),
+    };
+    (loaded, files)
 }
+
+/// A configuration and what is to be looked at in it, or every mistake.
+pub type Loaded = Result<(Config, Vec<Diagnostic>), Diagnostics>;
 
 /// The admin socket that the file at `path` names. Nothing else of it is judged: whoever asks a running gateway to reload
 /// is to be told by that what is wrong.
@@ -66,30 +75,32 @@ pub fn admin_socket(path: &Path) -> Result<PathBuf, String> {
 }
 
 fn read_all(path: &Path, around: &Surroundings<'_>, findings: &mut Findings) -> Option<Config> {
-    findings.stamps.take(path);
+    findings.files.stamps.take(path);
     let parsed: Parsed<RawGateway> = read::parse(path, Language::Gateway, &mut findings.diagnostics)?;
     let mut scope = Scope::new(&parsed.source, parsed.whole, findings);
     let built = gateway::build(&parsed.raw, &mut scope, around);
     let mut gateway = built.gateway;
     gateway.dangers = scope.take_dangers();
-    let files = files::policies(&parsed.raw.policies, &mut scope);
+    let patterns = files::patterns(&parsed.raw.policies, &mut scope);
+    let policy_files = files::policies(&patterns, &parsed.raw.policies, &mut scope);
+    findings.files.policies = patterns;
     let revoked = revoked(&gateway, findings);
     let mut scope = Scope::new(&parsed.source, parsed.whole, findings);
     let mut keys = Keys::default();
     load_issuers(&gateway, &parsed.raw, &mut scope, around, &mut keys);
     let above = policy::Above { gateway: &gateway, ceiling: &built.ceiling };
-    let (policies, examples, policy_files) = read_policies(&files, &above, findings, &mut keys);
+    let (policies, examples, policy_files) = read_policies(&policy_files, &above, findings, &mut keys);
     uncovered_hosts(&gateway, &policies, path, findings);
     let policies = policies.into_iter().map(Arc::new).collect();
     let path = path.to_owned();
-    let (keys, settings, stamps) = (Arc::new(keys), Vec::new(), Stamps::default());
-    Some(Config { path, gateway, policies, policy_files, keys, examples, revoked, settings, stamps })
+    let (keys, settings, files) = (Arc::new(keys), Vec::new(), Files::default());
+    Some(Config { path, gateway, policies, policy_files, keys, examples, revoked, settings, files })
 }
 
 /// What the file of revocations lists.
 fn revoked(gateway: &GatewayConfig, findings: &mut Findings) -> RevocationSet {
     let Some(path) = &gateway.revocations else { return RevocationSet::default() };
-    findings.stamps.take(path);
+    findings.files.stamps.take(path);
     load_revocations(path).unwrap_or_else(|mistakes| {
         mistakes.into_iter().for_each(|mistake| findings.diagnostics.push(mistake));
         RevocationSet::default()
@@ -137,7 +148,7 @@ fn read_policies(
             let mistake = Diagnostic::error(Code::Duplicate, place, format!("two policies are called `{name}`"));
             findings.diagnostics.push(mistake.help("a policy is called as its file: rename one"));
         }
-        findings.stamps.take(file);
+        findings.files.stamps.take(file);
         let Some(parsed) = read::parse::<RawPolicy>(file, Language::Policy, &mut findings.diagnostics) else {
             continue;
         };

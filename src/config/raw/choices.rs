@@ -84,6 +84,8 @@ choices! {
     TlsMin: bool { "1.2" => false, "1.3" => true; }
     /// `unknown_name`
     Unknown: UnknownName { "refuse" => UnknownName::Refuse, "first" => UnknownName::First; }
+    /// `reload`: whether a change is enough.
+    Reload: bool { "on_request" => false, "on_change" => true; }
     /// `format`
     Format: LogFormat { "json" => LogFormat::Json, "human" => LogFormat::Human; }
     /// `encoding`

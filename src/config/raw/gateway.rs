@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::choices::{Encoded, Format, Proxy, TextOr, TlsMin, Unknown};
+use super::choices::{Encoded, Format, Proxy, Reload, TextOr, TlsMin, Unknown};
 use super::words::{At, Count, CountOrAuto, Net, Pace, Size, Socket, SocketOrOff, Text, Time, Why};
 use super::{Key, List};
 
@@ -23,6 +23,8 @@ pub struct RawGateway {
     pub state: Key<Text>,
     /// A watched file that lists what is revoked, one entry a line. Default: none.
     pub revocations: Key<Text>,
+    /// Whether all is read again when it is asked for alone, or also when this file, a policy or `authorities` changed and has stood still for a second. Default: "on_request".
+    pub reload: Key<Reload>,
     /// Worker threads. Default: one per core.
     pub threads: Key<Count>,
     /// The health listener: /healthz, /readyz and /metrics.

@@ -3,26 +3,69 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::PERIOD;
 use crate::event::{Event, Level, Notice, SharedObserver};
 use crate::gateway::readers::Readers;
 
+/// How long a look may take before that is told.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Who looks, and who is told where that stalls.
+#[derive(Clone)]
+pub(in crate::gateway) struct Lookout {
+    pub(in crate::gateway) readers: Readers,
+    pub(in crate::gateway) observer: SharedObserver,
+}
+
+/// Looks that are taken until it is dropped.
+pub(in crate::gateway) struct Watch<F> {
+    lookout: Lookout,
+    finds: mpsc::Sender<F>,
+    found: mpsc::Receiver<F>,
+    looks: JoinSet<()>,
+}
+
+impl<F: Send + 'static> Watch<F> {
+    /// At nothing.
+    pub(in crate::gateway) fn new(lookout: &Lookout) -> Self {
+        let (finds, found) = mpsc::channel(1);
+        Self { lookout: lookout.clone(), finds, found, looks: JoinSet::new() }
+    }
+
+    /// Looks once a second at this, too, in a thread of its own; what it finds is [found](Self::found).
+    pub(in crate::gateway) fn look_at(&mut self, at: &'static str, look: impl FnMut() -> Option<F> + Send + 'static) {
+        let Lookout { readers, observer } = self.lookout.clone();
+        let look_at = Look { at, readers, observer, found: self.finds.clone() };
+        self.looks.spawn(look_at.regularly(PATIENCE, look));
+    }
+
+    /// What the next look finds that finds something.
+    pub(in crate::gateway) async fn found(&mut self) -> F {
+        // It holds a sender itself, so there is an end only with it.
+        match self.found.recv().await {
+            Some(found) => found,
+            None => std::future::pending().await,
+        }
+    }
+}
+
 /// What is looked at, and who is told of it.
-pub(super) struct Look<F> {
+struct Look<F> {
     /// What is looked at, in the words of a notice.
-    pub(super) at: &'static str,
-    pub(super) readers: Readers,
-    pub(super) observer: SharedObserver,
+    at: &'static str,
+    readers: Readers,
+    observer: SharedObserver,
     /// Gets what was found.
-    pub(super) found: mpsc::Sender<F>,
+    found: mpsc::Sender<F>,
 }
 
 impl<F: Send + 'static> Look<F> {
-    /// Looks once a second until nobody wants to know. One look that takes longer than `patience` is told once, until one
-    /// does not; there is never a second one meanwhile.
-    pub(super) async fn regularly(self, patience: Duration, mut look: impl FnMut() -> Option<F> + Send + 'static) {
+    /// Looks until nobody wants to know. One look that takes longer than `patience` is told once, until one does not; there
+    /// is never a second one meanwhile.
+    async fn regularly(self, patience: Duration, mut look: impl FnMut() -> Option<F> + Send + 'static) {
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut is_stalled = false;
@@ -75,8 +118,6 @@ impl<F: Send + 'static> Look<F> {
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, mpsc as threads};
-
-    use tokio::task::JoinSet;
 
     use super::*;
     use crate::event::Observer;
