@@ -22,6 +22,7 @@ use wsgate::event::{Event, Observer, Opened, Refused};
 use wsgate::policy::Reason;
 use wsgate::session::Cause;
 
+const GATEWAY: &str = "gateway.toml";
 const POLICY: &str = "policies/chat.toml";
 const OTHER_ORIGIN: &str = "https://other.test";
 
@@ -133,9 +134,48 @@ async fn a_lowered_cap_binds_newcomers_and_permits_return_to_where_they_came_fro
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_bounds_of_all_and_of_addresses_are_read_again() {
+    let house = House::plain().await;
+    let mut cases = Cases::of("bounds that are read again");
+    let session_from = async |address: &str| {
+        let mut wire = house.try_wire(address, HOST).await.ok()?;
+        wire.send(&house.request().bytes()).await;
+        assert_eq!(wire.answer_head().await.status, 101, "{address}");
+        Some(wire)
+    };
+    let (mut stays, mut leaves) = (house.session().await, session_from("127.0.0.2").await.unwrap());
+    house.rewrite(GATEWAY, "[address]\ndeny = [\"127.0.0.2/32\"]");
+    let reloaded = house.reloads().await;
+    assert_eq!((reloaded.judged.sessions, reloaded.judged.ended), (2, BTreeMap::from([("address_denied", 1)])));
+    leaves.is_closed_with(4403).await;
+    stays.echoes("another network was denied").await;
+    assert!(session_from("127.0.0.2").await.is_none());
+    cases.held("OP06", "a network that is denied");
+    house.rewrite(GATEWAY, "[address]\ndeny = []");
+    house.reloads().await;
+    drop((leaves, session_from("127.0.0.2").await.expect("the twin: it is let in again")));
+    eventually("one is left", || house.gateway.usage().sessions == 1).await;
+    house.rewrite(GATEWAY, "[capacity]\nsessions = 1");
+    assert_eq!(house.reloads().await.judged.sessions, 0, "no policy changed, and no network");
+    let mark = house.record.mark();
+    let mut newcomer = house.wire().await;
+    newcomer.send(&house.request().bytes()).await;
+    assert_eq!(newcomer.answer_head().await.status, 503);
+    assert_eq!(house.record.refused(mark).await.reason, Reason::GatewaySessions);
+    stays.echoes("a lower cap binds newcomers").await;
+    house.rewrite(GATEWAY, "[capacity]\nsessions = 2");
+    house.reloads().await;
+    drop(house.session().await);
+    cases.held("OP06", "a capacity that is lowered, and raised");
+    drop((stays, newcomer));
+    house.is_at_rest().await;
+    cases.all(2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bad_configuration_changes_nothing_and_says_why() {
     let house = House::plain().await;
-    let gateway = "gateway.toml";
+    let gateway = GATEWAY;
     #[rustfmt::skip]
     let bad = [
         ("a policy that is not TOML", POLICY, "this is not TOML", "syntax"),
@@ -148,8 +188,8 @@ async fn a_bad_configuration_changes_nothing_and_says_why() {
         ("the health address", gateway, "health = { address = \"127.0.0.1:1\" }", "`health.address` cannot change"),
         ("threads", gateway, "threads = 3", "`threads` cannot change"),
         ("the drain time", gateway, "drain = \"3s\"", "`drain` cannot change"),
-        ("a capacity", gateway, "[capacity]\nsessions = 5", "`capacity.sessions` cannot change"),
-        ("the bound of an address", gateway, "[address]\ndeny = [\"192.0.2.0/24\"]", "`address.deny` cannot change"),
+        ("how many handshakes go on", gateway, "[capacity]\nhandshakes = 5", "`capacity.handshakes` cannot change"),
+        ("how many TLS handshakes are computed", gateway, "[capacity]\ntls_handshakes = 5", "`capacity.tls_handshakes` cannot change"),
     ];
     let mut cases = Cases::of("reloads that are refused");
     let folder = house.folder.path();

@@ -11,7 +11,10 @@ use super::scope::Setting;
 fn is_reloaded(key: &str) -> bool {
     let within = |table: &str| key.strip_prefix(table).is_some_and(|rest| rest.starts_with(['.', '[']));
     let of_listener = key.strip_prefix("listener[").and_then(|rest| rest.split_once("].")).map(|(_, key)| key);
-    matches!(key, "policies" | "revocations" | "reload")
+    matches!(
+        key,
+        "policies" | "revocations" | "reload" | "capacity.sessions" | "capacity.pending" | "capacity.admissions"
+    ) || within("address")
         || within("issuer")
         || within("ceiling")
         || of_listener.is_some_and(|key| key.starts_with("certificates["))

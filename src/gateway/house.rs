@@ -78,18 +78,15 @@ impl House {
         let Config { gateway, policies, keys, .. } = config;
         let sessions = Sessions::default();
         let ground = backends::ground(&observer, &sessions);
-        let snapshot = Snapshot::first(policies, &keys, ground).map_err(StartError::Unusable)?;
+        let snapshot =
+            Snapshot::first(policies, &keys, gateway.address.rules.clone(), ground).map_err(StartError::Unusable)?;
         let tls_turns = tls_turns(&gateway);
         let end = End::new();
         let queue = Queue::new(handshakes(&gateway), gateway.admission.queue);
         Ok(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             reloaded: AtomicBool::new(true),
-            limits: Limits::new(
-                Bounds::new(&gateway.capacity, &gateway.address, file_limit()),
-                RandomState::new(),
-                MonotonicClock,
-            ),
+            limits: Limits::new(bounds(&gateway), RandomState::new(), MonotonicClock),
             observer,
             rules: gateway.admission,
             queue,
@@ -135,8 +132,9 @@ impl House {
         backends::only_of(current, &next).for_each(|dialer| dialer.retire());
         backends::only_of(&next, current).for_each(|dialer| dialer.watch(&self.watches, &self.end));
         self.snapshot.store(Arc::clone(&next));
+        let all = current.has_other_networks(&next);
         let is_touched = move |standing: &Standing| {
-            touched.contains(standing.policy()) || !standing.is_served_by_its_policy(&next.policies)
+            all || touched.contains(standing.policy()) || !standing.is_served_by_its_policy(&next.policies)
         };
         self.sessions.all().into_iter().filter(move |resident| is_touched(&resident.standing))
     }
@@ -176,6 +174,11 @@ impl Door {
 fn chains(config: &ListenerConfig) -> Vec<PathBuf> {
     let certificates = config.tls.iter().flat_map(|tls| tls.certificates.iter());
     certificates.map(|source| source.chain.clone()).collect()
+}
+
+/// What everybody is held to, where this process may open so many files.
+pub(super) fn bounds(gateway: &GatewayConfig) -> Bounds {
+    Bounds::new(&gateway.capacity, &gateway.address, file_limit())
 }
 
 /// How many TLS handshakes are computed at a time.

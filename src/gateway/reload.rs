@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
 use super::clock;
-use super::house::{Door, House};
+use super::house::{Door, House, bounds};
 use super::readers::Readers;
 use super::snapshot::Snapshot;
 use super::watch::{self, Findings, Found, Lookout, Sources, Watch, Written};
@@ -190,7 +190,7 @@ impl Keeper {
         let (kept, dangers) = (Kept::of(&config), config.dangers());
         let Config { gateway, policies, keys, revoked, .. } = config;
         let current = self.house.snapshot.load_full();
-        let next = current.next(policies, &keys).map_err(failed)?;
+        let next = current.next(policies, &keys, gateway.address.rules.clone()).map_err(failed)?;
         let generation = next.generation;
         for (door, listener) in self.doors.iter().zip(&gateway.listeners) {
             door.show(listener);
@@ -199,6 +199,7 @@ impl Keeper {
         if *self.house.ledger.sets()[1] != revoked {
             self.relist(revoked).await;
         }
+        self.house.limits.rebind(bounds(&gateway));
         let judged = self.swap(&current, next).await;
         for danger in dangers {
             self.house.notice(Level::Warning, "danger", danger);

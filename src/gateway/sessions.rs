@@ -135,6 +135,7 @@ impl Resident {
 
     fn judge_by(&self, renewal: Option<&Renewal>, snapshot: &Snapshot) -> Result<Upheld, Refusal> {
         self.generation.fetch_max(snapshot.generation, Ordering::Relaxed);
+        snapshot.judge_address(self.standing.client())?;
         let upheld = self.standing.judge(renewal, &snapshot.policies, &snapshot.keys)?;
         self.judge_server(&upheld.policy, snapshot)?;
         Ok(upheld)

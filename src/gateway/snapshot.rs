@@ -4,10 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::net::upstream::{Dialer, Ground};
+use crate::peer::ClientAddr;
 use crate::policy::auth::Auth;
 use crate::policy::auth::keys::Keys;
+use crate::policy::quota::NetworkRules;
 use crate::policy::screen::PolicySet;
-use crate::policy::{Policy, PolicyName};
+use crate::policy::{Policy, PolicyName, Reason, Refusal};
 
 /// Policies, their dialers and the keys that credentials are verified against.
 pub(super) struct Snapshot {
@@ -19,6 +21,8 @@ pub(super) struct Snapshot {
     pub(super) dialers: HashMap<PolicyName, Arc<Dialer>>,
     /// Keys and token tables.
     pub(super) keys: Arc<Keys>,
+    /// The networks that are let in at all.
+    networks: NetworkRules,
     /// What its dialers stand on.
     ground: Ground,
 }
@@ -28,10 +32,21 @@ impl Snapshot {
     ///
     /// # Errors
     /// Says what cannot be used: the authorities of an upstream, or two policies for the same path.
-    pub(super) fn first(policies: Vec<Arc<Policy>>, keys: &Keys, ground: Ground) -> Result<Self, String> {
-        let (policies_before, dialers) = (PolicySet::default(), HashMap::new());
-        let nothing = Self { generation: 0, policies: policies_before, dialers, keys: Arc::default(), ground };
-        nothing.next(policies, keys)
+    pub(super) fn first(
+        policies: Vec<Arc<Policy>>,
+        keys: &Keys,
+        networks: NetworkRules,
+        ground: Ground,
+    ) -> Result<Self, String> {
+        let nothing = Self {
+            generation: 0,
+            policies: PolicySet::default(),
+            dialers: HashMap::new(),
+            keys: Arc::default(),
+            networks: NetworkRules::default(),
+            ground,
+        };
+        nothing.next(policies, keys, networks)
     }
 
     /// The next generation. A policy that did not change is the one of this generation, and so is its dialer: it goes on
@@ -39,7 +54,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// As for [`Self::first`].
-    pub(super) fn next(&self, policies: Vec<Arc<Policy>>, keys: &Keys) -> Result<Self, String> {
+    pub(super) fn next(&self, policies: Vec<Arc<Policy>>, keys: &Keys, networks: NetworkRules) -> Result<Self, String> {
         let known: HashMap<_, _> = self.policies.iter().map(|policy| (&policy.name, policy)).collect();
         let (mut kept, mut dialers) = (Vec::with_capacity(policies.len()), HashMap::new());
         for policy in policies {
@@ -61,6 +76,7 @@ impl Snapshot {
             policies,
             dialers,
             keys: self.keys_as(keys),
+            networks,
             ground: self.ground.clone(),
         })
     }
@@ -72,8 +88,24 @@ impl Snapshot {
             policies: self.policies.clone(),
             dialers: self.dialers.clone(),
             keys: self.keys_as(keys),
+            networks: self.networks.clone(),
             ground: self.ground.clone(),
         }
+    }
+
+    /// Whether the client's network is let in at all.
+    ///
+    /// # Errors
+    /// [`Reason::AddressDenied`].
+    pub(super) fn judge_address(&self, client: ClientAddr) -> Result<(), Refusal> {
+        let is_admitted = self.networks.admits(client);
+        let denied = || Refusal::new(Reason::AddressDenied).with_detail(client.to_string());
+        if is_admitted { Ok(()) } else { Err(denied()) }
+    }
+
+    /// Whether `next` lets other networks in.
+    pub(super) fn has_other_networks(&self, next: &Self) -> bool {
+        self.networks != next.networks
     }
 
     /// These keys, of which those that did not change are the ones of this generation.

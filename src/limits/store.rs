@@ -234,7 +234,10 @@ mod tests {
         let take = |quota, seconds: u64| table.take(Key(7), quota, Nanos::new(seconds * SECOND));
         (0..4).for_each(|_| assert_eq!(take(strict, 0), Take::Taken));
         assert_eq!(take(strict, 0), Take::Empty(Duration::from_secs(3600)), "the twin: the rate stays");
-        assert!(matches!(take(lax, 0), Take::Empty(wait) if wait > Duration::from_secs(3600)), "what is owed stays owed");
+        assert!(
+            matches!(take(lax, 0), Take::Empty(wait) if wait > Duration::from_secs(3600)),
+            "what is owed stays owed"
+        );
         table.adapt(lax, Nanos::new(0));
         assert_eq!(take(lax, 0), Take::Empty(Duration::from_secs(1)), "empty, and no more than that");
         assert_eq!(take(lax, 1), Take::Taken);
