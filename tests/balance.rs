@@ -10,9 +10,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::json;
 use support::backend::{SWITCHING, echo};
-use support::{Answer, Backend, Cases, House, Plan, Request, Step, Wire, cases, eventually, nobody_listens, within};
+use support::{
+    Answer, Backend, Cases, House, Plan, Request, Stand, Step, Wire, cases, eventually, nobody_listens, within,
+};
 use wsgate::event::Event;
 use wsgate::policy::Reason;
 use wsgate::session::Cause;
@@ -444,6 +447,28 @@ async fn checks_find_who_died_and_who_hangs_and_end_with_the_server() {
     assert!(answer.one("retry-after").is_some());
     cases.held("BE10", "one that hangs");
     cases.all(3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_without_descriptors_takes_no_server_down() {
+    let checked = "[upstream]\nhealth = { interval = \"100ms\", rise = 1, fall = 1 }";
+    let stand = Stand::new(Plan::plain().policy(checked)).await;
+    let (process, backend) = (&stand.running.process, &stand.backend);
+    let checks = async |more: usize| {
+        let heard = backend.connections();
+        backend.wait("a check", |seen| seen.len() >= heard + more).await;
+    };
+    checks(2).await;
+    let pid = Pid::from_raw(process.id().cast_signed());
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let before = prlimit(pid, Resource::Nofile, Rlimit { current: Some(0), maximum }).unwrap();
+    let told = |code: &str| process.out().contains(&format!("\"{code}\""));
+    eventually("a check that fails", || told("server_unchecked") || told("server_down")).await;
+    prlimit(pid, Resource::Nofile, before).unwrap();
+    checks(2).await;
+    assert!(told("server_unchecked") && !told("server_down"), "{}", process.out());
+    stand.session().await.closes(1000).await;
+    cases::held("BE12", "checks without descriptors");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,6 +34,10 @@ fn notice(change: &ServerChange) -> Notice {
         Changed::Condition(Change::Readmitted) => {
             (Level::Info, "server_readmitted", String::from("is back: it answered a handshake"))
         }
+        Changed::Unchecked(why) => {
+            let what = format!("cannot be checked: the gateway lacks what that takes ({why}); what was known holds");
+            (Level::Error, "server_unchecked", what)
+        }
         Changed::Unresolved(why) => {
             let what = format!("has a name that does not resolve ({why}); the addresses that it had stay in use");
             (Level::Warning, "server_unresolved", what)

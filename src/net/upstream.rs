@@ -26,6 +26,8 @@ mod checks;
 mod connector;
 mod names;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use connector::{Connector, name_server};
 use target::Target;
@@ -80,6 +82,8 @@ pub struct ServerChange {
 pub enum Changed {
     /// Whether handshakes may go there.
     Condition(Change),
+    /// It cannot be checked, for a lack of the gateway's own, and which. What its checks said last holds.
+    Unchecked(String),
     /// Its sessions are to be closed: it is down, and its policy says so.
     SessionsLost,
     /// Its name resolves no longer, and why; the addresses that it had stay in use.
@@ -169,9 +173,15 @@ impl Dialer {
                 tasks.spawn(self.until_end(end, names::keep_resolved(watch, lookup)));
             }
             if let Some(rules) = &self.upstream.balancing.health {
-                let (connector, host) = (self.connector.clone(), self.upstream.host.clone());
-                let check = checks::check_regularly(self.watch_of(target), connector, rules.clone(), host);
-                tasks.spawn(self.until_end(end, check));
+                let question = checks::Question {
+                    target: Arc::clone(target),
+                    connector: self.connector.clone(),
+                    check: rules.check.clone(),
+                    host: self.upstream.host.clone(),
+                    random: self.ground.random,
+                };
+                let ask = move || question.clone().ask();
+                tasks.spawn(self.until_end(end, checks::check_regularly(self.watch_of(target), rules.clone(), ask)));
             }
         }
     }

@@ -246,7 +246,7 @@ reasons! {
     BackendRemoved = "backend_removed" => Status(503),
     /// No server of the route could be connected to.
     BackendUnreachable = "backend_unreachable" => Status(502),
-    /// The gateway had no descriptor or port left to reach the server.
+    /// The gateway had no descriptor, port or memory left to reach the server.
     BackendNoSocket = "backend_no_socket" => Status(503),
     /// The server did not accept a connection in time.
     BackendConnectTimeout = "backend_connect_timeout" => Status(504),

@@ -38,11 +38,7 @@ impl Connector {
     /// Connects, with TLS where the server is spoken to over it.
     pub(super) async fn connect(&self, target: &Target) -> Result<BackendStream, Failed> {
         let deadline = Instant::now() + self.connect_timeout;
-        let connected = self.connect_by(target, deadline).await;
-        connected.map_err(|refusal| {
-            let is_ours = matches!(refusal.reason, Reason::BackendNoSocket | Reason::Internal);
-            Failed { refusal, met: if is_ours { Met::Nothing } else { Met::NoConnection } }
-        })
+        self.connect_by(target, deadline).await.map_err(failed)
     }
 
     async fn connect_by(&self, target: &Target, deadline: Instant) -> Result<BackendStream, Refusal> {
@@ -76,6 +72,9 @@ impl Connector {
         };
         match timeout_at(deadline, write).await {
             Ok(Ok(())) => {}
+            Ok(Err(error)) if is_own_lack(&error) => {
+                return Err(failed(connect_refusal(error)));
+            }
             Ok(Err(error)) => {
                 return Err(no_answer(Refusal::new(Reason::BackendClosed).with_detail(error.to_string())));
             }
@@ -93,12 +92,27 @@ impl Connector {
     }
 }
 
+/// What a refusal to connect says of the server.
+fn failed(refusal: Refusal) -> Failed {
+    let is_ours = matches!(refusal.reason, Reason::BackendNoSocket | Reason::Internal);
+    Failed { refusal, met: if is_ours { Met::Nothing } else { Met::NoConnection } }
+}
+
+/// Whether the gateway has no descriptor or memory for a connection, wherever to: it says nothing of a server.
+pub(super) fn is_own_lack(error: &io::Error) -> bool {
+    let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::AGAIN];
+    Errno::from_io_error(error).is_some_and(|errno| lacks.contains(&errno))
+}
+
+/// Whether the gateway has no port or address left toward one address of a server.
+pub(super) fn is_lack_of_ports(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::ADDRNOTAVAIL)
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "the form that `map_err` takes")]
 fn connect_refusal(error: io::Error) -> Refusal {
-    let exhausted = [Errno::ADDRNOTAVAIL, Errno::MFILE, Errno::NFILE];
-    let out_of_sockets = Errno::from_io_error(&error).is_some_and(|errno| exhausted.contains(&errno));
     let reason = match error.kind() {
-        _ if out_of_sockets => Reason::BackendNoSocket,
+        _ if is_own_lack(&error) || is_lack_of_ports(&error) => Reason::BackendNoSocket,
         io::ErrorKind::TimedOut => Reason::BackendConnectTimeout,
         _ => Reason::BackendUnreachable,
     };
@@ -111,4 +125,32 @@ pub(super) fn name_server(refusal: Refusal, server: &Server) -> Refusal {
         None => server.name.clone(),
     };
     refusal.with_detail(detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn be12_what_the_gateway_lacks_is_no_failure_of_the_server() {
+        let cases = [
+            (Errno::MFILE, Reason::BackendNoSocket),
+            (Errno::NFILE, Reason::BackendNoSocket),
+            (Errno::NOBUFS, Reason::BackendNoSocket),
+            (Errno::NOMEM, Reason::BackendNoSocket),
+            (Errno::AGAIN, Reason::BackendNoSocket),
+            (Errno::ADDRNOTAVAIL, Reason::BackendNoSocket),
+            (Errno::CONNREFUSED, Reason::BackendUnreachable),
+            (Errno::HOSTUNREACH, Reason::BackendUnreachable),
+            (Errno::NETUNREACH, Reason::BackendUnreachable),
+            (Errno::CONNRESET, Reason::BackendUnreachable),
+            (Errno::TIMEDOUT, Reason::BackendConnectTimeout),
+        ];
+        for (errno, reason) in cases {
+            let failed = failed(connect_refusal(errno.into()));
+            let met = if reason == Reason::BackendNoSocket { Met::Nothing } else { Met::NoConnection };
+            assert_eq!((failed.refusal.reason, failed.met), (reason, met), "{errno:?}");
+        }
+        assert_eq!(cases.len(), 11);
+    }
 }

@@ -88,31 +88,21 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::net::upstream::target::Target;
-    use crate::net::upstream::{Ground, ServerChange};
-    use crate::policy::PolicyName;
-    use crate::policy::forward::{Server, ServerHost};
+    use crate::net::upstream::tests::{Yard, yard};
+    use crate::policy::forward::ServerHost;
 
     /// What a resolver says, and how long it takes for that.
     type Said = (Duration, Option<Vec<SocketAddr>>);
 
     /// A server behind a resolver that says one thing after the other, and the last one for ever.
     struct Site {
-        target: Arc<Target>,
-        told: Arc<Mutex<Vec<String>>>,
+        yard: Yard,
         asked: Arc<AtomicUsize>,
         _task: JoinSet<()>,
     }
 
     fn site(said: Vec<Said>) -> Site {
-        let host = ServerHost::Name(String::from("backend.test"));
-        let server = Server { name: String::from("ws://backend.test"), tls: false, host, port: 80 };
-        let target = Arc::new(Target::new(&server));
-        let (told, asked) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
-        let tell = Arc::clone(&told);
-        let told_to = move |change: ServerChange| tell.lock().unwrap().push(format!("{:?}", change.what));
-        let ground = Ground { told: Arc::new(told_to), random: |bytes| bytes.fill(0) };
-        let watched = Watched { target: Arc::clone(&target), policy: PolicyName::new("chat"), ground };
+        let (yard, asked) = (yard(ServerHost::Name(String::from("backend.test"))), Arc::new(AtomicUsize::new(0)));
         let (left, count) = (Mutex::new(VecDeque::from(said)), Arc::clone(&asked));
         let lookup = move || -> Lookup {
             count.fetch_add(1, Ordering::SeqCst);
@@ -124,8 +114,8 @@ mod tests {
             })
         };
         let mut task = JoinSet::new();
-        task.spawn(keep_resolved(watched, lookup));
-        Site { target, told, asked, _task: task }
+        task.spawn(keep_resolved(yard.watched(), lookup));
+        Site { yard, asked, _task: task }
     }
 
     fn at(port: u16) -> Vec<SocketAddr> {
@@ -137,11 +127,11 @@ mod tests {
 
     impl Site {
         async fn addresses(&self) -> Option<Vec<SocketAddr>> {
-            self.target.addresses().await.ok()
+            self.yard.target.addresses().await.ok()
         }
 
         fn told(&self) -> Vec<String> {
-            self.told.lock().unwrap().clone()
+            self.yard.told()
         }
     }
 

@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
+use super::connector::{is_lack_of_ports, is_own_lack};
 use crate::policy::balance::HashKey;
 use crate::policy::balance::condition::Condition;
 use crate::policy::forward::{Server, ServerHost};
@@ -56,21 +57,22 @@ impl Target {
         self.condition.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Connects to one of its addresses after the other.
+    /// Connects to one of its addresses after the other. What the gateway lacks for all of them ends that.
     pub(super) async fn connect_tcp(&self, deadline: Instant) -> io::Result<TcpStream> {
         let addresses = self.addresses().await?;
-        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        let mut last = None;
         for (tried, address) in addresses.iter().enumerate() {
             // An address that swallows packets leaves the others their share of the time.
             let left = u32::try_from(addresses.len().saturating_sub(tried)).unwrap_or(u32::MAX);
             let share = deadline.saturating_duration_since(Instant::now()) / left.max(1);
             match timeout(share, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => last = error,
-                Err(_) => last = io::ErrorKind::TimedOut.into(),
+                Ok(Err(error)) if is_own_lack(&error) => return Err(error),
+                Ok(Err(error)) => last = Some(telling(last, error)),
+                Err(_) => last = Some(io::ErrorKind::TimedOut.into()),
             }
         }
-        Err(last)
+        Err(last.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
     }
 
     /// Where it is. Nobody waits for a lookup but whoever comes before the first one is through.
@@ -85,5 +87,37 @@ impl Target {
             return Err(io::Error::new(io::ErrorKind::NotFound, "its name does not resolve"));
         }
         Ok(addresses)
+    }
+}
+
+/// What an address met, or what another one did before: that there is no port left toward this one says less.
+fn telling(before: Option<io::Error>, error: io::Error) -> io::Error {
+    match before {
+        Some(before) if is_lack_of_ports(&error) => before,
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn be12_what_an_address_met_says_more_than_a_lack_of_ports() {
+        let (refused, portless) = (Errno::CONNREFUSED, Errno::ADDRNOTAVAIL);
+        let cases = [
+            (None, portless, portless),
+            (Some(portless), portless, portless),
+            (Some(portless), refused, refused),
+            (Some(refused), portless, refused),
+            (Some(Errno::TIMEDOUT), refused, refused),
+        ];
+        for (before, error, told) in cases {
+            let told_of = telling(before.map(Into::into), error.into());
+            assert_eq!(Errno::from_io_error(&told_of), Some(told), "{before:?}, then {error:?}");
+        }
+        assert_eq!(cases.len(), 5);
     }
 }
