@@ -168,6 +168,11 @@ impl ClientNet {
         }
     }
 
+    /// The network of the site that it may be a part of: an IPv4 network is its own, an IPv6 site has a /48 (RFC 6177).
+    pub fn site(self) -> Self {
+        if self.prefix <= 64 { Self::masked(self.bits, self.prefix.min(48)) } else { self }
+    }
+
     /// How many bits of the address name the network, counted in IPv6 terms (an IPv4 /32 is 128).
     pub fn prefix(self) -> u8 {
         self.prefix
@@ -239,6 +244,16 @@ mod tests {
         assert_ne!(client("::ffff:1.2.3.5").net(), client("1.2.3.4").net());
         assert_ne!(client("64:ff9c::102:304"), client("1.2.3.4"));
         assert_ne!(client("::1.2.3.4"), client("1.2.3.4"), "the deprecated compatible form is not folded");
+    }
+
+    #[test]
+    fn a_site_is_one_network() {
+        let site = |text: &str| client(text).net().site();
+        let home = site("2001:db8:1:200::1");
+        assert_eq!((home.to_string().as_str(), home.site()), ("2001:db8:1::/48", home));
+        assert_eq!(site("2001:db8:1:2ff:3::4"), home);
+        assert_ne!(site("2001:db8:2:200::1"), home);
+        assert_eq!(site("203.0.113.7").to_string(), "203.0.113.7/32");
     }
 
     #[test]

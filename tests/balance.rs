@@ -264,7 +264,7 @@ async fn a_probe_whose_client_leaves_gives_way_to_the_next() {
     let mark = house.record.mark();
     drop(probe);
     assert_eq!(house.record.refused(mark).await.reason, Reason::ClientGone);
-    drop(comes_in(&house, "127.0.0.1", Reason::BackendDown).await);
+    drop(seat(&house, "127.0.0.2", &house.request()).await);
     assert_eq!(notices(&house, "server_ejected"), 1, "nothing was learned from who went away");
     house.is_at_rest().await;
     cases::held("BE10", "a probe that is given up");

@@ -368,7 +368,7 @@ impl Watched {
     }
 }
 
-/// One handshake at one server. One that is dropped has learned nothing, and lets another find out.
+/// One handshake at one server. One that is dropped was broken off: nothing was learned, and another finds out.
 struct Attempt<'d> {
     dialer: &'d Dialer,
     target: &'d Arc<Target>,
@@ -397,7 +397,7 @@ impl Attempt<'_> {
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         if !self.is_over {
-            self.end(Met::Nothing);
+            self.end(Met::BrokenOff);
         }
     }
 }

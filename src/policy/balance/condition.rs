@@ -2,8 +2,9 @@
 //!
 //! A server at which handshakes fail on end is ejected: nobody goes there for a time that doubles with each time on end.
 //! Then one handshake at a time finds out whether it is back. What a client could bring about by what it asks for, an
-//! answer that fails, counts once for each client network, so that nobody alone has a sound server ejected; a connection
-//! that fails is nobody's doing but the server's.
+//! answer that fails, counts once for each site that clients are of (an IPv4 address, an IPv6 /48), so that nobody alone has
+//! a sound server ejected; a connection that fails is nobody's doing but the server's. Nor does anybody alone keep one
+//! ejected: whose probe failed, or was broken off, leaves the next one to others for a time.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ pub struct Condition {
     contrary: u32,
     /// Connections that failed since the last handshake that did not.
     failed_connects: u32,
-    /// Whose handshakes failed since then behind the connection; no more than failures eject it.
+    /// The sites whose handshakes failed since then behind the connection; no more than failures eject it.
     failed_for: Vec<ClientNet>,
     ejection: Option<Ejection>,
     /// Ejections on end.
@@ -35,8 +36,8 @@ struct Ejection {
     until: Instant,
     /// Whether somebody finds out whether it is over.
     is_probed: bool,
-    /// Who found out last that it was not: a client that breaks what it asks leaves the next probe to others for a time.
-    last_probe: Option<ClientNet>,
+    /// The sites that leave the next probe to others, and until when; no more than failures eject a server.
+    leaving: Vec<(ClientNet, Instant)>,
 }
 
 /// Whether a server may be chosen.
@@ -68,8 +69,10 @@ pub enum Met {
     NoConnection,
     /// It was connected to, and answered too late, wrongly, not at all, or that it failed.
     NoAnswer,
-    /// Nothing was learned: the client went away, or the failure was the gateway's own.
+    /// Nothing was learned: the failure was the gateway's own.
     Nothing,
+    /// The client went away before anything was learned.
+    BrokenOff,
 }
 
 /// What changed about a server.
@@ -96,9 +99,9 @@ impl Condition {
         if self.is_down {
             return Openness::Shut(None);
         }
-        let (Some(ejection), Some(rules)) = (&self.ejection, rules) else { return Openness::Open };
+        let (Some(ejection), Some(_)) = (&self.ejection, rules) else { return Openness::Open };
         let left = ejection.until.saturating_duration_since(now);
-        let leaves_it = ejection.last_probe == Some(client) && now < ejection.until + rules.time;
+        let leaves_it = ejection.leaving.iter().any(|(site, until)| *site == client.site() && now < *until);
         match ejection.is_probed {
             _ if !left.is_zero() => Openness::Shut(Some(left)),
             true => Openness::Shut(None),
@@ -150,6 +153,11 @@ impl Condition {
                     ejection.is_probed = false;
                     None
                 }
+                Met::BrokenOff => {
+                    ejection.is_probed = false;
+                    ejection.leave_to_others(client, rules, (now, now + rules.time));
+                    None
+                }
                 Met::Well => {
                     self.forget_ejection();
                     self.risen = Some(now);
@@ -175,8 +183,8 @@ impl Condition {
                 self.failed_for.clear();
             }
             Met::NoConnection => self.failed_connects = self.failed_connects.saturating_add(1).min(rules.failures),
-            Met::NoAnswer if !self.failed_for.contains(&client) => self.failed_for.push(client),
-            Met::NoAnswer | Met::Nothing => {}
+            Met::NoAnswer if !self.failed_for.contains(&client.site()) => self.failed_for.push(client.site()),
+            Met::NoAnswer | Met::Nothing | Met::BrokenOff => {}
         }
     }
 
@@ -190,7 +198,12 @@ impl Condition {
         let time = time.saturating_sub(part(time / 4, random));
         self.failed_connects = 0;
         self.failed_for.clear();
-        self.ejection = Some(Ejection { until: now + time, is_probed: false, last_probe: probe });
+        let leaving = self.ejection.take().map(|before| before.leaving).unwrap_or_default();
+        let mut ejection = Ejection { until: now + time, is_probed: false, leaving };
+        if let Some(client) = probe {
+            ejection.leave_to_others(client, rules, (now, now + time + rules.time));
+        }
+        self.ejection = Some(ejection);
         Change::Ejected(time)
     }
 
@@ -229,6 +242,17 @@ impl Condition {
         let Some(age) = risen else { return Share::WHOLE };
         let thousandths = age.as_micros().saturating_mul(1000).checked_div(slow_start.as_micros());
         thousandths.map_or(Share::WHOLE, Share::thousandths)
+    }
+}
+
+impl Ejection {
+    /// Notes that this client's site leaves the next probe to others from `now` until then.
+    fn leave_to_others(&mut self, client: ClientNet, rules: &EjectRules, (now, until): (Instant, Instant)) {
+        self.leaving.retain(|(site, until)| *site != client.site() && now < *until);
+        let most = usize::try_from(rules.failures).unwrap_or(usize::MAX).max(1);
+        let beyond = self.leaving.len().saturating_add(1).saturating_sub(most);
+        self.leaving.drain(..beyond);
+        self.leaving.push((client.site(), until));
     }
 }
 

@@ -240,9 +240,25 @@ fn be10_one_client_ejects_nobody_by_what_it_asks_for() {
     for _ in 0..100 {
         assert_eq!(yard.handshake(1, Met::NoAnswer), None, "one network counts once");
         assert_eq!(yard.handshake(1, Met::Nothing), None);
+        assert_eq!(yard.handshake(1, Met::BrokenOff), None);
     }
     assert_eq!(yard.handshake(2, Met::NoAnswer), None);
     assert_eq!(yard.handshake(3, Met::NoAnswer), Some(Change::Ejected(10 * SECOND)), "three networks do");
+}
+
+#[test]
+fn be10_one_site_ejects_nobody_from_all_its_networks() {
+    let mut yard = yard();
+    let from = |yard: &mut Yard, address: &str| {
+        let net = ClientAddr::new(address.parse().unwrap()).net();
+        let entry = yard.condition.enter(net, Some(&rules()), yard.now).expect("it is let in");
+        yard.condition.leave(entry, Met::NoAnswer, net, Some(&rules()), (yard.now, 0))
+    };
+    for network in 0..100 {
+        assert_eq!(from(&mut yard, &format!("2001:db8:1:{network:x}::1")), None, "one site counts once");
+    }
+    assert_eq!(from(&mut yard, "2001:db8:2::1"), None);
+    assert_eq!(from(&mut yard, "2001:db8:3::1"), Some(Change::Ejected(10 * SECOND)), "three sites do");
 }
 
 #[test]
@@ -297,6 +313,29 @@ fn be10_who_breaks_the_probe_leaves_the_next_to_others() {
     assert_eq!((yard.goes(7), yard.openness(8)), (None, Openness::HalfOpen));
     yard.passes(10 * SECOND);
     assert_eq!(yard.openness(7), Openness::HalfOpen, "where nobody else comes it is asked again");
+}
+
+#[test]
+fn be10_who_breaks_probes_off_keeps_nobody_out() {
+    let mut yard = yard();
+    yard.fails(3);
+    yard.passes(100 * SECOND);
+    assert_eq!(yard.handshake(1, Met::BrokenOff), None, "nothing was learned");
+    assert_eq!((yard.goes(1), yard.openness(2)), (None, Openness::HalfOpen));
+    for who in 2..4 {
+        assert_eq!(yard.handshake(who, Met::BrokenOff), None);
+    }
+    assert_eq!([1, 2, 3].map(|who| yard.goes(who)), [None; 3], "each of three leaves it to others");
+    assert_eq!(yard.handshake(4, Met::BrokenOff), None);
+    assert_eq!(yard.openness(1), Openness::HalfOpen, "no more are kept in mind than would have ejected it");
+    assert_eq!(yard.goes(4), None);
+    yard.passes(10 * SECOND);
+    assert_eq!(yard.openness(4), Openness::HalfOpen, "where nobody else comes it is asked again");
+    assert_eq!(yard.handshake(4, Met::NoAnswer), Some(Change::Ejected(20 * SECOND)));
+    yard.passes(20 * SECOND);
+    assert_eq!(yard.goes(4), None);
+    assert_eq!(yard.handshake(5, Met::Well), Some(Change::Readmitted));
+    assert_eq!((yard.handshake(4, Met::BrokenOff), yard.openness(4)), (None, Openness::Open));
 }
 
 #[test]
