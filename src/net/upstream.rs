@@ -123,7 +123,8 @@ pub struct Dialer {
 }
 
 impl Dialer {
-    /// A dialer for a policy's `[upstream]`. A server that `before` has, too, stays what it was.
+    /// A dialer for a policy's `[upstream]`. A server that `before` has, too, stays what it was, and nothing of it changes
+    /// until [`Dialer::watch`]: a dialer that is not used was never there.
     ///
     /// # Errors
     ///
@@ -145,14 +146,10 @@ impl Dialer {
                 (None, None) => Arc::new(Target::new(server)),
             }
         });
-        let targets: Vec<_> = targets.collect();
-        if upstream.balancing.health.is_none() {
-            targets.iter().for_each(|target| target.condition().forget_checks());
-        }
         Ok(Self {
             policy: policy.clone(),
             upstream: upstream.clone(),
-            targets,
+            targets: targets.collect(),
             connector: Connector {
                 tls: tls.map_err(|error| error.to_string())?,
                 connect_timeout: upstream.connect_timeout,
@@ -164,9 +161,13 @@ impl Dialer {
         })
     }
 
-    /// Begins to resolve the names of the servers and to ask whether they are well, until [`Dialer::retire`] or `end`.
+    /// Takes effect: begins to resolve the names of the servers and to ask whether they are well, until [`Dialer::retire`]
+    /// or `end`. What checks said of a server that is no longer asked holds no longer.
     pub fn watch(&self, tasks: &TaskTracker, end: &CancellationToken) {
         for target in &self.targets {
+            if self.upstream.balancing.health.is_none() {
+                target.condition().forget_checks();
+            }
             if let ServerHost::Name(name) = &target.server.host {
                 let watch = self.watch_of(target);
                 let lookup = names::system(name.clone(), target.server.port);
