@@ -189,17 +189,22 @@ async fn a_ticket_opens_nothing_but_what_it_was_bought_for() {
         with(showing(&ticket), |request| request.set("Authorization", format!("Bearer {}", house.signer.token())));
     house.refuses(&two, Reason::CredentialAmbiguous).await;
     cases.held("AU26", "beside a token");
-    house
-        .refuses(
-            &with(showing(&ticket), |request| request.target(format!("/chat?ticket={ticket}&ticket={ticket}"))),
-            Reason::CredentialAmbiguous,
-        )
-        .await;
-    cases.held("AU26", "twice in one query");
+    house.refuses(&showing(&ticket), Reason::TicketUnknown).await;
+    let (one, two) = (buys(&house, &for_ticket(&house)).await, buys(&house, &for_ticket(&house)).await);
+    let both = with(showing(&one), |request| request.target(format!("/chat?ticket={one}&ticket={two}")));
+    house.refuses(&both, Reason::CredentialAmbiguous).await;
+    for ticket in [one, two] {
+        house.refuses(&showing(&ticket), Reason::TicketUnknown).await;
+    }
+    cases.held("AU26", "two in one query");
+    let ticket = buys(&house, &for_ticket(&house)).await;
+    let unlisted = with(showing(&ticket), |request| request.set("Origin", "https://evil.test"));
+    house.refuses(&unlisted, Reason::OriginNotAllowed).await;
     house.admits(&showing(&ticket)).await;
+    cases.held("AU26", "another site's page, whose credential nobody looks at");
     house.refuses(&with(showing("x"), |request| request.target("/chat")), Reason::CredentialMissing).await;
     cases.held("AU26", "no ticket");
-    cases.all(elsewhere.len() + 3);
+    cases.all(elsewhere.len() + 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -486,8 +491,8 @@ async fn a_session_has_one_id_and_an_id_one_session() {
     let ticket = buys(&house, &for_ticket(&house)).await;
     let both = with(showing(&ticket), |request| request.target(format!("/chat?ticket={ticket}&wsgate_session={ID}")));
     house.refuses(&both, Reason::SessionIdMalformed).await;
-    house.admits(&showing(&ticket)).await;
-    cases.held("AU28", "beside a ticket, which is not used up");
+    house.refuses(&showing(&ticket), Reason::TicketUnknown).await;
+    cases.held("AU28", "beside a ticket, which is used up");
     let (session, _) = house.session_of(&named(&format!("wsgate_session={ID}"))).await;
     let mark = house.record.mark();
     let mut second = house.wire().await;

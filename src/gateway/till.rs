@@ -15,6 +15,8 @@ use crate::secret::Secret;
 
 /// Random bytes of a ticket.
 const RANDOM_BYTES: usize = 32;
+/// Characters of a ticket: those bytes in base64url.
+const LENGTH: usize = (RANDOM_BYTES * 4).div_ceil(3);
 
 /// Every ticket that nobody has used yet.
 #[derive(Default)]
@@ -37,6 +39,9 @@ impl Till {
 
     /// What this ticket stands for; it is gone then.
     pub(super) fn redeem(&self, word: &str) -> Option<Sold> {
+        if word.len() != LENGTH {
+            return None;
+        }
         self.tickets().redeem(word, Instant::now().into_std())
     }
 

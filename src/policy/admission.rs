@@ -159,17 +159,20 @@ pub fn authorize(screened: Screened, keys: &Keys, now: UnixSeconds) -> Result<Ad
     authorize_with_tickets(screened, keys, now, |_| None)
 }
 
-/// The same; `redeem` is asked once what a ticket stands for, which is gone then. What bought it is judged like any other
-/// credential: a key or a right that was taken away meanwhile opens nothing.
+/// The same; `redeem` is asked what each ticket stands for that is shown, before anything else is judged: it is gone then,
+/// whatever the handshake is refused for. What bought it is judged like any other credential: a key or a right that was
+/// taken away meanwhile opens nothing.
 pub fn authorize_with_tickets(
     screened: Screened,
     keys: &Keys,
     now: UnixSeconds,
-    redeem: impl FnOnce(&str) -> Option<Sold>,
+    mut redeem: impl FnMut(&str) -> Option<Sold>,
 ) -> Result<Admission, Refusal> {
     let Screened { mut opening, policy, origin, ambient, .. } = screened;
-    let chosen = renewal::take_session_id(&mut opening)?;
     let ways = &policy.auth;
+    let shown = ticket::shown(ways, opening.query.as_deref());
+    let mut redeemed: Vec<_> = shown.iter().filter_map(|word| redeem(word.expose())).collect();
+    let chosen = renewal::take_session_id(&mut opening)?;
     let presented = credential::find(&opening, &carriers(ways))?;
     let carrier = presented.as_ref().map(|presented| presented.carrier.clone());
     let (presented, session) = match presented {
@@ -178,7 +181,8 @@ pub fn authorize_with_tickets(
             if chosen.is_some() {
                 return Err(Refusal::new(Reason::SessionIdMalformed).with_detail("the ticket names its session"));
             }
-            let sold = redeem(ticket.token.expose()).filter(|sold| sold.place == place).ok_or(Reason::TicketUnknown)?;
+            // Where two were shown none was found.
+            let sold = redeemed.pop().filter(|sold| sold.place == place).ok_or(Reason::TicketUnknown)?;
             (Some(sold.credential), Some(sold.session))
         }
         presented => (presented, chosen),

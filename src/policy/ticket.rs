@@ -1,8 +1,9 @@
 //! Tickets: random words that open one session each, bought with a credential by a page that can set headers, for a
 //! handshake that can set none (OWASP ASVS 5.0, 4.4.4).
 //!
-//! A ticket is found by its digest, holds for [`TICKET_LIFE`], and is gone once it was shown, wherever that was. It is
-//! bound to a policy, host, path and Origin. What it stands for is the credential that bought it, which is judged again by
+//! A ticket is found by its digest, holds for [`TICKET_LIFE`], and is gone once it was shown, wherever that was and whatever
+//! else was wrong with the handshake that showed it. Only what is refused before a credential is looked at, for its host, path
+//! or Origin or for a cap, has shown none. It is bound to a policy, host, path and Origin. What it stands for is the credential that bought it, which is judged again by
 //! the gate that the ticket opens: the session has the principal and the lease of that credential, and outlives neither
 //! its key nor its line.
 
@@ -13,10 +14,11 @@ use aws_lc_rs::digest::{SHA256, digest};
 use subtle::ConstantTimeEq as _;
 
 use super::auth::Auth;
-use super::credential::{Carrier, Presented};
+use super::credential::{Carrier, Presented, query_values};
 use super::origin::AllowedOrigin;
 use super::{PolicyName, Reason, Refusal};
 use crate::peer::{ClientNet, SessionId};
+use crate::secret::Secret;
 
 /// How long a ticket may be used.
 pub const TICKET_LIFE: Duration = Duration::from_secs(30);
@@ -68,6 +70,16 @@ pub struct Buyer {
 /// Whether this carrier is a ticket's.
 pub fn is_of_tickets(ways: &[Auth], carrier: &Carrier) -> bool {
     ways.iter().any(|way| matches!(way, Auth::Ticket(rules) if rules.from.contains(carrier)))
+}
+
+/// Every word that a query shows in the place of a ticket.
+pub fn shown(ways: &[Auth], query: Option<&str>) -> Vec<Secret<String>> {
+    let places = ways.iter().filter(|way| matches!(way, Auth::Ticket(_))).flat_map(Auth::from);
+    let words = places.flat_map(|place| match place {
+        Carrier::Query(name) => query_values(query, name),
+        Carrier::Authorization | Carrier::Subprotocol(_) | Carrier::Cookie(_) => Vec::new(),
+    });
+    words.map(Secret::new).collect()
 }
 
 type Digest = [u8; 32];
@@ -181,7 +193,6 @@ fn count_down<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, u32>, key: &K) {
 mod tests {
     use super::*;
     use crate::peer::ClientAddr;
-    use crate::secret::Secret;
 
     const SECOND: Duration = Duration::from_secs(1);
 

@@ -310,12 +310,12 @@ fn au26_a_ticket_is_good_for_what_bought_it_where_it_was_bought_for() {
         ("what bought it is good no longer", Some(sold(&format!("{good}x"), here.clone())), "token_signature"),
     ];
     let mut ran = 0;
-    for (name, sold, expected) in cases {
+    for (name, mut sold, expected) in cases {
         let screened = Screened::for_tests(opening.clone(), Arc::new(as_sent.clone()), origin.clone());
         let mut asked = Vec::new();
         let judged = authorize_with_tickets(screened, &bench.keys, NOW, |word| {
             asked.push(String::from(word));
-            sold
+            sold.take()
         });
         assert_eq!(asked, ["w0rd"], "{name}: asked once");
         let got = match judged {
@@ -334,6 +334,39 @@ fn au26_a_ticket_is_good_for_what_bought_it_where_it_was_bought_for() {
     assert_eq!(ran, 8);
     as_sent.auth.remove(0);
     let screened = Screened::for_tests(opening.clone(), Arc::new(as_sent), origin);
-    let refusal = authorize_with_tickets(screened, &bench.keys, NOW, |_| Some(sold(&good, here))).unwrap_err();
+    let refusal = authorize_with_tickets(screened, &bench.keys, NOW, |_| Some(sold(&good, here.clone()))).unwrap_err();
     assert_eq!(refusal.reason, Reason::CredentialMissing, "the way that it was bought by is gone");
+}
+
+#[test]
+fn au26_a_ticket_that_was_shown_is_used_up_whatever_it_is_refused_for() {
+    let bench = Bench::new();
+    let ticket = Auth::Ticket(TicketRules { from: vec!["query:ticket".parse().unwrap(), "query:t".parse().unwrap()] });
+    let policy = Arc::new(policy(vec![Auth::Jwt(jwt_rule(&["authorization"])), ticket], CredentialForwarding::Strip));
+    let id = "wsgate_session=f81d4fae-7dec-41d0-a765-00a0c91e6bf6";
+    let bearer = [("authorization", "Bearer x")];
+    let twice = [("authorization", "Bearer x"), ("authorization", "Bearer x")];
+    type Case<'c> = (String, &'c [(&'c str, &'c str)], &'c [&'c str], Reason);
+    let cases: [Case<'_>; 8] = [
+        (format!("ticket=a&{id}"), &[], &["a"], Reason::SessionIdMalformed),
+        (format!("ticket=a&{id}&{id}"), &[], &["a"], Reason::SessionIdMalformed),
+        (String::from("ticket=a"), &bearer, &["a"], Reason::CredentialAmbiguous),
+        (String::from("ticket=a"), &twice, &["a"], Reason::CredentialAmbiguous),
+        (String::from("ticket=a&%74icket=%62"), &[], &["a", "b"], Reason::CredentialAmbiguous),
+        (String::from("ticket=a&t=b"), &[], &["a", "b"], Reason::CredentialAmbiguous),
+        (String::from("ticket=a&x=b"), &[], &["a"], Reason::TicketUnknown),
+        (String::from("x=a"), &[], &[], Reason::CredentialMissing),
+    ];
+    for (query, fields, used, reason) in &cases {
+        let opening = handshake(Some(query), fields);
+        let screened = Screened::for_tests(opening, Arc::clone(&policy), AllowedOrigin::for_tests(None));
+        let mut asked = Vec::new();
+        let judged = authorize_with_tickets(screened, &bench.keys, NOW, |word| {
+            asked.push(String::from(word));
+            None
+        });
+        assert_eq!(judged.unwrap_err().reason, *reason, "{query}");
+        assert_eq!(asked, *used, "{query}");
+    }
+    assert_eq!(cases.len(), 8);
 }
