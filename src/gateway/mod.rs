@@ -31,6 +31,8 @@ mod clock;
 mod connection;
 mod drain;
 mod entrance;
+#[cfg(test)]
+mod fixture;
 pub mod handover;
 pub mod health;
 mod house;

@@ -92,7 +92,7 @@ impl Keeper {
     /// Uses what the watch finds, and reloads when asked, until the gateway ends.
     pub(super) async fn run(mut self, mut asked: mpsc::Receiver<Asked>) {
         let end = self.house.end.clone();
-        let _tending = self.tend_ledger();
+        let _tending = self.tend();
         loop {
             tokio::select! {
                 () = end.cancelled() => return,
@@ -111,10 +111,11 @@ impl Keeper {
         }
     }
 
-    /// Tends the ledger until what this returns is dropped.
-    fn tend_ledger(&self) -> Watch<()> {
+    /// Tends the till and the ledger until what this returns is dropped.
+    fn tend(&self) -> Watch<()> {
         let (mut tending, house) = (Watch::new(&self.lookout), Arc::clone(&self.house));
         tending.look_at("the state", move || {
+            house.till.tend();
             house.tend_ledger(clock::unix_now());
             None
         });

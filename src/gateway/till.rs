@@ -45,8 +45,51 @@ impl Till {
         self.tickets().redeem(word, Instant::now().into_std())
     }
 
+    /// Drops the tickets whose time is over.
+    pub(super) fn tend(&self) {
+        self.tickets().forget(Instant::now().into_std());
+    }
+
     fn tickets(&self) -> MutexGuard<'_, Tickets> {
         // A panic in there may leave a count too high, never a ticket that was used.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::mpsc;
+    use tokio::task::JoinSet;
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::gateway::fixture::Stage;
+    use crate::gateway::reload::Keeper;
+    use crate::gateway::watch::PERIOD;
+    use crate::peer::SessionId;
+    use crate::policy::PolicyName;
+    use crate::policy::credential::{Carrier, Presented};
+    use crate::policy::origin::AllowedOrigin;
+    use crate::policy::ticket::{Place, TICKET_LIFE};
+
+    #[tokio::test(start_paused = true)]
+    async fn au26_a_ticket_that_nobody_shows_is_dropped_in_time() {
+        let stage = Stage::new();
+        let house = &stage.house;
+        let (_reloads, asked) = mpsc::channel(1);
+        let mut keeping = JoinSet::new();
+        keeping.spawn(Keeper::new(Arc::clone(house), Vec::new(), stage.kept).run(asked));
+        let sold = Sold {
+            place: Place::new(&PolicyName::new("chat"), "chat.test", "/chat", &AllowedOrigin::for_tests(None)),
+            credential: Presented { carrier: Carrier::Authorization, token: Secret::new(String::from("t")) },
+            session: SessionId::from_bytes([7; 16]),
+        };
+        house.till.sell(sold, Buyer { subject: "login/alice".into(), net: None }).unwrap();
+        sleep(TICKET_LIFE - PERIOD).await;
+        assert_eq!(house.till.tickets().len(), 1);
+        sleep(3 * PERIOD).await;
+        assert!(house.till.tickets().is_empty(), "nobody bought another one meanwhile");
     }
 }

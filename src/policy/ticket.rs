@@ -1,11 +1,11 @@
 //! Tickets: random words that open one session each, bought with a credential by a page that can set headers, for a
 //! handshake that can set none (OWASP ASVS 5.0, 4.4.4).
 //!
-//! A ticket is found by its digest, holds for [`TICKET_LIFE`], and is gone once it was shown, wherever that was and whatever
-//! else was wrong with the handshake that showed it. Only what is refused before a credential is looked at, for its host, path
-//! or Origin or for a cap, has shown none. It is bound to a policy, host, path and Origin. What it stands for is the credential that bought it, which is judged again by
-//! the gate that the ticket opens: the session has the principal and the lease of that credential, and outlives neither
-//! its key nor its line.
+//! A ticket is found by its digest, holds for [`TICKET_LIFE`], and is gone once it was shown, wherever that was and
+//! whatever else was wrong with the handshake that showed it. Only what is refused before a credential is looked at, for
+//! its host, path or Origin or for a cap, has shown none. It is bound to a policy, host, path and Origin. What it stands
+//! for is the credential that bought it, which is judged again by the gate that the ticket opens: the session has the
+//! principal and the lease of that credential, and outlives neither its key nor its line.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ use crate::secret::Secret;
 pub const TICKET_LIFE: Duration = Duration::from_secs(30);
 /// The most tickets that nobody has used yet.
 pub const MOST_TICKETS: usize = 16_384;
-/// The most bytes of the credentials that bought them.
+/// The most bytes that they are kept in, all told.
 pub const MOST_BYTES: usize = 32 << 20;
 /// The most of one subject.
 pub const MOST_OF_A_SUBJECT: u32 = 32;
@@ -100,6 +100,26 @@ struct Unused {
     ends: Instant,
     sold: Sold,
     buyer: Buyer,
+    /// What it is kept in, all told.
+    bytes: usize,
+}
+
+/// Bytes of one ticket's places in all tables, which have up to as much room to spare.
+const PLACES: usize =
+    2 * (size_of::<Unused>() + 2 * size_of::<Digest>() + size_of::<(Box<str>, u32, ClientNet, u32, Instant)>());
+
+/// What a ticket is kept in: its places in the tables, and every text behind them.
+fn bytes_of(sold: &Sold, buyer: &Buyer) -> usize {
+    let Place { policy: _, host, path, origin } = &sold.place;
+    let carrier = match &sold.credential.carrier {
+        Carrier::Authorization => 0,
+        Carrier::Subprotocol(name) | Carrier::Cookie(name) | Carrier::Query(name) => name.len(),
+    };
+    let origin = origin.as_ref().map_or(0, |origin| origin.len());
+    // A buyer's name is a key of its own besides.
+    let texts =
+        [host.len(), path.len(), origin, carrier, sold.credential.token.expose().len(), 2 * buyer.subject.len()];
+    texts.into_iter().fold(PLACES, usize::saturating_add)
 }
 
 impl Tickets {
@@ -115,22 +135,23 @@ impl Tickets {
         if of_subject >= MOST_OF_A_SUBJECT || of_net >= MOST_OF_A_NETWORK {
             return Err(Refusal::new(Reason::TicketsUnused).retry_after(TICKET_LIFE));
         }
-        let bytes = self.bytes.saturating_add(sold.credential.token.expose().len());
+        let bytes = bytes_of(&sold, &buyer);
+        let all_bytes = self.bytes.saturating_add(bytes);
         // A digest that is there already would be a broken source of randomness.
         let digest = digest_of(word).filter(|digest| !self.unused.contains_key(digest));
         let (Some(digest), Some(ends)) = (digest, now.checked_add(TICKET_LIFE)) else {
             return Err(Refusal::new(Reason::Internal).with_detail("a ticket that cannot be kept"));
         };
-        if self.unused.len() >= MOST_TICKETS || bytes > MOST_BYTES {
+        if self.unused.len() >= MOST_TICKETS || all_bytes > MOST_BYTES {
             return Err(Refusal::new(Reason::TicketsFull).retry_after(TICKET_LIFE));
         }
-        self.bytes = bytes;
+        self.bytes = all_bytes;
         count_up(&mut self.subjects, buyer.subject.clone());
         if let Some(net) = buyer.net {
             count_up(&mut self.nets, net);
         }
         self.by_end.insert((ends, digest));
-        self.unused.insert(digest, Unused { digest, ends, sold, buyer });
+        self.unused.insert(digest, Unused { digest, ends, sold, buyer, bytes });
         Ok(())
     }
 
@@ -153,7 +174,7 @@ impl Tickets {
     }
 
     /// Drops those whose time is over.
-    fn forget(&mut self, now: Instant) {
+    pub fn forget(&mut self, now: Instant) {
         while let Some((_, digest)) = self.by_end.first().filter(|(ends, _)| *ends <= now).copied() {
             self.take(&digest);
         }
@@ -162,7 +183,7 @@ impl Tickets {
     fn take(&mut self, digest: &Digest) -> Option<Unused> {
         let unused = self.unused.remove(digest)?;
         self.by_end.remove(&(unused.ends, *digest));
-        self.bytes = self.bytes.saturating_sub(unused.sold.credential.token.expose().len());
+        self.bytes = self.bytes.saturating_sub(unused.bytes);
         count_down(&mut self.subjects, &unused.buyer.subject);
         if let Some(net) = &unused.buyer.net {
             count_down(&mut self.nets, net);
@@ -242,17 +263,45 @@ mod tests {
         tickets.sell("more", sold(10), buyer(most), now).unwrap();
         assert_eq!(tickets.len(), MOST_TICKETS);
         tickets.sell("later", sold(10), buyer(1), now + TICKET_LIFE).unwrap();
-        assert_eq!((tickets.len(), tickets.by_end.len(), tickets.bytes), (1, 1, 10), "the others' time is over");
+        let bytes = bytes_of(&sold(10), &buyer(1));
+        assert_eq!((tickets.len(), tickets.by_end.len(), tickets.bytes), (1, 1, bytes), "the others' time is over");
         assert_eq!((tickets.subjects.len(), tickets.nets.len()), (1, 1));
+        tickets.forget(now + 2 * TICKET_LIFE);
+        assert!(tickets.is_empty() && tickets.bytes == 0, "and nobody needs to buy another one for that");
     }
 
     #[test]
-    fn au26_its_credentials_are_bounded_in_bytes() {
-        let (mut tickets, now) = (Tickets::default(), start());
-        tickets.sell("large", sold(MOST_BYTES), buyer(1), now).unwrap();
-        assert_eq!(tickets.sell("more", sold(1), buyer(2), now).unwrap_err().reason, Reason::TicketsFull);
-        assert!(tickets.redeem("large", now).is_some());
-        tickets.sell("more", sold(1), buyer(2), now).unwrap();
+    fn au26_all_that_is_kept_is_bounded_in_bytes() {
+        const LONG: usize = 1 << 20;
+        let long = || "x".repeat(LONG);
+        let place = |host: &str, path: &str, origin: Option<&str>| {
+            Place::new(&PolicyName::new("chat"), host, path, &AllowedOrigin::for_tests(origin))
+        };
+        let cookie = || Presented { carrier: Carrier::Cookie(long()), token: Secret::new(String::from("t")) };
+        type Keep<'k> = (&'k str, &'k dyn Fn(u32) -> (Sold, Buyer));
+        let kinds: [Keep<'_>; 6] = [
+            ("tokens", &|number| (sold(LONG), buyer(number))),
+            ("hosts", &|number| (Sold { place: place(&long(), "/", None), ..sold(1) }, buyer(number))),
+            ("paths", &|number| (Sold { place: place("a", &long(), None), ..sold(1) }, buyer(number))),
+            ("origins", &|number| (Sold { place: place("a", "/", Some(&long())), ..sold(1) }, buyer(number))),
+            ("carriers", &|number| (Sold { credential: cookie(), ..sold(1) }, buyer(number))),
+            ("subjects", &|number| {
+                (sold(1), Buyer { subject: format!("{number}{}", &long()[LONG / 2..]).into(), net: None })
+            }),
+        ];
+        let most = u32::try_from(MOST_BYTES / LONG).unwrap();
+        for (name, kept) in kinds {
+            let (mut tickets, now) = (Tickets::default(), start());
+            for number in 1..most {
+                let (sold, buyer) = kept(number);
+                tickets.sell(&number.to_string(), sold, buyer, now).unwrap();
+            }
+            let (one, another) = (kept(most), kept(most));
+            let full = tickets.sell("more", one.0, one.1, now).unwrap_err();
+            assert_eq!(full.reason, Reason::TicketsFull, "{name}");
+            assert!(tickets.redeem("1", now).is_some());
+            tickets.sell("more", another.0, another.1, now).unwrap();
+        }
     }
 
     #[test]
