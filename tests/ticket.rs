@@ -290,6 +290,7 @@ async fn a_page_is_told_whether_it_may_ask() {
         assert_eq!(answer.one("access-control-allow-credentials"), Some("true"), "a cookie is a carrier");
         assert_eq!(answer.one("access-control-allow-methods"), Some("POST"));
         assert_eq!(answer.one("access-control-allow-headers"), Some("authorization"));
+        assert_eq!(answer.one("access-control-expose-headers"), None, "that is for the answer to the call");
         assert_eq!(answer.one("vary"), Some("Origin"));
         cases.held("OR25", origin);
     }
@@ -320,6 +321,7 @@ async fn a_subject_that_uses_none_buys_no_more() {
     let answer = refused(&house, &for_ticket(&house), Reason::TicketsUnused).await;
     assert_eq!(answer.status, 429);
     assert!(answer.one("retry-after").is_some());
+    assert_eq!(answer.one("access-control-expose-headers"), Some("Retry-After"), "its page may read when to come back");
     let bob = house.signer.token_with(|claims| drop(claims.insert("sub".into(), json!("bob"))));
     house.admits(&showing(&buys(&house, &call("/.wsgate/ticket?path=/chat", Some(&bob))).await)).await;
     cases::held("AU26", "a subject that keeps its tickets");

@@ -54,23 +54,30 @@ pub(super) fn serve(
         Method::Post => post(house, &snapshot, &call, visit).map(Some),
     };
     let security = TransportSecurity::of(client.is_tls());
-    let sharing = call.sharing();
-    Ok(match served {
+    let fields = |preflight| call.sharing().map_or_else(String::new, |sharing| fields_of(sharing, preflight));
+    match served {
         Ok(body) => {
             let preflight = body.is_none();
             visit.answered(if preflight { "preflight" } else { call.call.service.as_str() });
-            let fields = sharing.map_or_else(String::new, |sharing| fields_of(sharing, preflight));
-            http::reply(&Reply { body: body.as_deref(), fields: &fields }, security)
+            Ok(http::reply(&Reply { body: body.as_deref(), fields: &fields(preflight) }, security))
         }
-        Err(refusal) => {
-            visit.refused(&refusal);
-            let fields = sharing.map_or_else(String::new, |sharing| fields_of(sharing, false));
-            http::refusal_reply(&refusal, visit.id(), security, random::jitter(), &fields).unwrap_or_default()
-        }
-    })
+        Err(refusal) => refuse(refusal, &fields(false), security, visit),
+    }
 }
 
-/// The fields by which a browser lets its page read an answer; `Vary`, so that no cache hands it to another page.
+/// The answer to a refusal that its page may read; one that is not answered leaves by the one door.
+fn refuse(refusal: Refusal, fields: &str, security: TransportSecurity, visit: &mut Visit) -> Result<Vec<u8>, Refusal> {
+    match http::refusal_reply(&refusal, visit.id(), security, random::jitter(), fields) {
+        Some(reply) => {
+            visit.refused(&refusal);
+            Ok(reply)
+        }
+        None => Err(refusal),
+    }
+}
+
+/// The fields by which a browser lets its page read an answer, and when to come back; `Vary`, so that no cache hands it to
+/// another page.
 fn fields_of(sharing: Sharing<'_>, preflight: bool) -> String {
     let Sharing { origin, credentials } = sharing;
     let mut fields = format!("Access-Control-Allow-Origin: {origin}\r\nVary: Origin\r\n");
@@ -80,6 +87,8 @@ fn fields_of(sharing: Sharing<'_>, preflight: bool) -> String {
     if preflight {
         fields.push_str("Access-Control-Allow-Methods: POST\r\nAccess-Control-Allow-Headers: authorization\r\n");
         fields.extend(["Access-Control-Max-Age: ", PREFLIGHT_LIFE, "\r\n"]);
+    } else {
+        fields.push_str("Access-Control-Expose-Headers: Retry-After\r\n");
     }
     fields
 }
@@ -151,4 +160,33 @@ fn renew(
         return Err(revoked);
     }
     Ok(expires)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::gateway::fixture::Stage;
+    use crate::policy::refusal::Answer;
+
+    #[test]
+    fn a_call_is_answered_or_leaves_by_the_one_door() {
+        let Stage { house, .. } = Stage::new();
+        let mut answered = 0;
+        for reason in Reason::ALL {
+            let mut visit = Visit::begin(&house.observer, &house.end, Ipv4Addr::LOCALHOST.into());
+            match (reason.answer(), refuse((*reason).into(), "X-Y: z\r\n", TransportSecurity::Plain, &mut visit)) {
+                (Answer::Status(status), Ok(reply)) => {
+                    let reply = String::from_utf8(reply).unwrap();
+                    assert!(reply.starts_with(&format!("HTTP/1.1 {status} ")), "{reply}");
+                    assert!(reply.contains("\r\nX-Y: z\r\n"), "{reply}");
+                    answered += 1;
+                }
+                (Answer::Drop, Err(refusal)) => assert_eq!(refusal.reason, *reason),
+                (answer, told) => panic!("{reason:?}, {answer:?}: {told:?}"),
+            }
+        }
+        assert!((1..Reason::ALL.len()).contains(&answered), "some are answered, and some are not");
+    }
 }
