@@ -122,7 +122,6 @@ async fn open(
 
     let (head, subprotocol) = answer::switching_protocols(&admission, &upstream.accepted);
     let rules = Arc::clone(&upheld.policy.session);
-    let lease = upheld.session_until.map(|until| until.saturating_since(clock::unix_now()));
     let stay = visit.opened(registration.resident(), subprotocol);
     if answer::write(&mut client, &head, deadline).await.is_err() {
         stay.closed(&Ended::before_any_frame(Cause::ClientLost, By::Client));
@@ -130,7 +129,9 @@ async fn open(
     }
     connection.end_pending();
     let extensions = if upstream.accepted.extensions.is_some() { Extensions::Pass } else { Extensions::Strip };
-    let session = Session::new(rules, extensions, lease, Instant::now().into_std(), random::fill);
+    // What is left when the 101 is written: that may have taken its time.
+    let (now, lease) = (Instant::now().into_std(), upheld.session_until.map(clock::left_until));
+    let session = Session::new(rules, extensions, lease, now, random::fill);
     let UpstreamConnection { stream: backend, glued: backend_leftover, permit: server, .. } = upstream;
     let control = registration.resident().control.clone();
     let places = (connection, session_permit, subject, server, registration);

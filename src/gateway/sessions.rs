@@ -161,9 +161,10 @@ impl Resident {
 }
 
 fn terms(upheld: &Upheld) -> Terms {
-    let left = upheld.session_until.map(|until| until.saturating_since(clock::unix_now()));
+    // Read before the time that is left, so that the end is not late by what passes between them.
+    let now = Instant::now().into_std();
     // A lease that is too long for the clock has no end.
-    let credential_ends = left.and_then(|left| Instant::now().into_std().checked_add(left));
+    let credential_ends = upheld.session_until.and_then(|until| now.checked_add(clock::left_until(until)));
     Terms { rules: Arc::clone(&upheld.policy.session), credential_ends }
 }
 
