@@ -170,7 +170,7 @@ impl Dialer {
             }
             if let ServerHost::Name(name) = &target.server.host {
                 let watch = self.watch_of(target);
-                let lookup = names::system(name.clone(), target.server.port);
+                let lookup = names::system(name.clone(), target.server.port, &target.lookup);
                 tasks.spawn(self.until_end(end, names::keep_resolved(watch, lookup)));
             }
             if let Some(rules) = &self.upstream.balancing.health {

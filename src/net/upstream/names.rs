@@ -1,13 +1,17 @@
 //! What the names of servers resolve to, looked up in the background.
 //!
-//! A handshake never waits for a lookup but for the first one. One lookup of a name runs at a time, however slow its
-//! resolver is; what it resolved to last stays in use while it fails.
+//! A handshake never waits for a lookup but for the first one. One lookup of a server's name runs at a time, however slow
+//! its resolver is and however often the configuration is reloaded meanwhile; what it resolved to last stays in use while it
+//! fails.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use super::{Changed, Watched};
@@ -21,8 +25,12 @@ const FRESH_FAILURE: Duration = Duration::from_secs(1);
 /// How long handshakes wait for a first lookup.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
 
-/// How long a lookup may take; behind that its thread is left to itself.
+/// How long a lookup may take, and its wait for a thread; behind that its thread is left to itself.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Threads of lookups, of the 512 for everything that blocks. Nothing ends one that hangs, and where all of them hang, other
+/// names keep the addresses that they have.
+static THREADS: Semaphore = Semaphore::const_new(64);
 
 /// Addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 8;
@@ -30,11 +38,28 @@ const MAX_ADDRESSES: usize = 8;
 /// A lookup under way.
 type Lookup = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
-/// Asks the system's resolver, off the workers.
-pub(super) fn system(name: String, port: u16) -> impl Fn() -> Lookup + Send {
+/// Asks the system's resolver, off the workers, when it is the `turn` of this server.
+pub(super) fn system(name: String, port: u16, turn: &Arc<Semaphore>) -> impl Fn() -> Lookup + Send + use<> {
+    on_a_thread(&THREADS, Arc::clone(turn), move || Ok((name.as_str(), port).to_socket_addrs()?.collect()))
+}
+
+/// Asks on one of these threads. It keeps its place and the turn until it is done, whether anybody waits for it or not.
+fn on_a_thread(
+    threads: &'static Semaphore,
+    turn: Arc<Semaphore>,
+    resolve: impl Fn() -> io::Result<Vec<SocketAddr>> + Clone + Send + 'static,
+) -> impl Fn() -> Lookup + Send {
     move || {
-        let name = name.clone();
-        Box::pin(async move { Ok(tokio::net::lookup_host((name, port)).await?.collect()) })
+        let (turn, resolve) = (Arc::clone(&turn), resolve.clone());
+        Box::pin(async move {
+            let turn = turn.acquire_owned().await.map_err(io::Error::other)?;
+            let place = threads.acquire().await.map_err(io::Error::other)?;
+            let asked = spawn_blocking(move || {
+                let _until_it_is_done = (turn, place);
+                resolve()
+            });
+            asked.await.map_err(io::Error::other)?
+        })
     }
 }
 
@@ -82,7 +107,7 @@ async fn look_up(watched: &Watched, mut lookup: Lookup) -> io::Result<Vec<Socket
 mod tests {
     use std::collections::VecDeque;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{Arc, Mutex};
+    use std::sync::{Mutex, mpsc};
 
     use tokio::task::JoinSet;
     use tokio::time::Instant;
@@ -176,5 +201,46 @@ mod tests {
         assert_eq!(site.addresses().await, None, "a handshake is refused at once");
         sleep(FRESH_FAILURE * 2).await;
         assert_eq!(site.addresses().await, Some(at(1)));
+    }
+
+    async fn eventually(what: &str, holds: impl Fn() -> bool) {
+        let looks = async {
+            while !holds() {
+                sleep(Duration::from_millis(2)).await;
+            }
+        };
+        timeout(LOOKUP_TIMEOUT, looks).await.expect(what);
+    }
+
+    #[tokio::test]
+    async fn be18_a_lookup_that_hangs_holds_one_thread_of_few_until_it_is_done() {
+        static FEW: Semaphore = Semaphore::const_new(2);
+        let (gate, hangs) = mpsc::channel::<()>();
+        let (hangs, asked) = (Arc::new(Mutex::new(hangs)), Arc::new(AtomicUsize::new(0)));
+        let count = Arc::clone(&asked);
+        let resolve = move || {
+            count.fetch_add(1, Ordering::SeqCst);
+            hangs.lock().unwrap().recv().unwrap_err();
+            Ok(at(1))
+        };
+        let turns = [(); 3].map(|()| Arc::new(Semaphore::new(1)));
+        let lookup = |server: usize| on_a_thread(&FEW, Arc::clone(&turns[server]), resolve.clone())();
+        let mut waiting = JoinSet::new();
+        waiting.spawn(lookup(0));
+        eventually("the first name is asked for", || asked.load(Ordering::SeqCst) == 1).await;
+        waiting.shutdown().await;
+        assert_eq!((turns[0].available_permits(), FEW.available_permits()), (0, 1), "its thread hangs on");
+        waiting.spawn(lookup(0));
+        waiting.spawn(lookup(1));
+        eventually("another name is asked for", || asked.load(Ordering::SeqCst) == 2).await;
+        waiting.spawn(lookup(2));
+        eventually("a third one's turn", || turns[2].available_permits() == 0).await;
+        assert_eq!((asked.load(Ordering::SeqCst), FEW.available_permits()), (2, 0), "no more threads than few");
+        drop(gate);
+        while let Some(found) = waiting.join_next().await {
+            assert_eq!(found.unwrap().unwrap(), at(1));
+        }
+        eventually("all places are back", || FEW.available_permits() == 2).await;
+        assert_eq!(asked.load(Ordering::SeqCst), 4);
     }
 }

@@ -2,11 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant as Moment;
 
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
 use super::connector::{is_lack_of_ports, is_own_lack};
@@ -22,6 +22,8 @@ pub(super) struct Target {
     pub(super) key: HashKey,
     condition: Mutex<Condition>,
     pub(super) known: watch::Sender<Known>,
+    /// Whose turn it is to look its name up: one lookup at a time.
+    pub(super) lookup: Arc<Semaphore>,
 }
 
 /// What the name of a server resolved to last.
@@ -49,6 +51,7 @@ impl Target {
             key: HashKey::of(&server.name),
             condition: Mutex::new(condition),
             known: watch::Sender::default(),
+            lookup: Arc::new(Semaphore::new(1)),
         }
     }
 
