@@ -212,7 +212,8 @@ async fn schemas_and_completions_are_printed() {
 
 #[tokio::test]
 async fn explain_answers_in_three_forms() {
-    let stand = Stand::new(Plan::plain().policy(HEADER_ONLY)).await;
+    let ways = format!("{HEADER_ONLY}[[auth]]\nby = \"ticket\"\nfrom = [\"query:ticket\"]\n");
+    let stand = Stand::new(Plan::plain().policy(&ways)).await;
     let code = stand.ran(&["explain", "origin_not_allowed"], "").await;
     code.ended(0).told(&["origin_not_allowed: answered 403. "]);
     let cause = stand.ran(&["explain", "idle_timeout"], "").await;
@@ -239,6 +240,8 @@ async fn explain_answers_in_three_forms() {
     good.ended(0).told(&["admitted by policy chat as login/alice"]);
     let bad = stand.ran(&page("https://evil.example"), "").await;
     bad.ended(1).told(&["refused: origin_not_allowed: answered 403", "detail: \"https://evil.example\""]);
+    let ticket = ["explain", "--url", "wss://chat.test/chat?ticket=x", "--origin", ORIGIN];
+    stand.ran(&ticket, "").await.ended(1).told(&["refused: ticket_unknown", "judges it by what bought it"]);
     let piped = [&url[..6], &["-", "--origin", ORIGIN]].concat();
     stand.ran(&piped, &stand.token).await.ended(0).told(&["admitted"]);
     let nothing = stand.ran(&["explain"], "").await;

@@ -25,6 +25,10 @@ use crate::session::Cause;
 /// Bytes of a line of the log that are read, and of a token.
 const LINE_BYTES: u64 = 64 << 10;
 
+/// Of a ticket that is judged here.
+const OF_TICKETS: &str = "\n  No ticket is known here: the gateway that sold it judges it by what bought it. Describe that \
+                          credential in its place.";
+
 /// `wsgate explain`.
 #[derive(Args, Debug)]
 pub struct ExplainArgs {
@@ -219,7 +223,9 @@ fn judge(args: &ExplainArgs, url: &str, input: &mut dyn BufRead) -> Result<Expla
         }
         Err(refusal) => {
             let detail = refusal.detail.map(|detail| format!("\n  detail: {detail:?}")).unwrap_or_default();
-            Explanation { text: format!("refused: {}{detail}", reason_text(refusal.reason)), exit: Exit::Findings }
+            let hint = if refusal.reason == Reason::TicketUnknown { OF_TICKETS } else { "" };
+            let text = format!("refused: {}{detail}{hint}", reason_text(refusal.reason));
+            Explanation { text, exit: Exit::Findings }
         }
     })
 }

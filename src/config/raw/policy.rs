@@ -300,7 +300,8 @@ pub struct RawExample {
     pub host: Key<Text>,
     /// The path with its query. Default: the policy's first.
     pub path: Key<Text>,
-    /// Where a good credential travels: a carrier of `[[auth]]`. Left out: none is sent.
+    /// Where a good credential travels: a carrier of `[[auth]]`. Left out: none is sent. A ticket's place holds none that
+    /// was sold: name the place of what buys it.
     pub credential: Key<Text>,
     /// Claims beside `iss`, `aud`, `exp`, `iat`, `sub` and what `require` asks for.
     pub claims: Option<At<BTreeMap<String, serde_json::Value>>>,
