@@ -322,19 +322,27 @@ async fn what_a_client_brings_about_ejects_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_flaps_costs_the_others_clients_nothing() {
-    let (good, dead) = (Backend::echo().await, nobody());
-    let house = house(&[good.address, dead], "eject = { failures = 2, time = \"50ms\", longest = \"100ms\" }").await;
-    let mut up: Option<Backend> = None;
-    for round in 0..24 {
-        up = if round % 6 == 3 { Some(Backend::playing_at(dead, echo()).await) } else { up };
-        let (wire, _) = seat(&house, "127.0.0.1", &house.request()).await;
-        drop(wire);
-        if round % 6 == 5 {
-            up = None;
-            nobody_listens(dead).await;
-        }
+    let (good, flapping) = (Backend::echo().await, nobody());
+    let rules = "slow_start = \"1ms\"\neject = { failures = 2, time = \"50ms\", longest = \"100ms\" }";
+    let house = house(&[good.address, flapping], rules).await;
+    let [sound, flaps] = [good.address, flapping].map(|address| format!("ws://{address}"));
+    for round in 1..=3 {
+        let ejections = notices(&house, "server_ejected");
+        within("it is left alone while it is down", async {
+            while notices(&house, "server_ejected") == ejections {
+                assert_eq!(seat(&house, "127.0.0.1", &house.request()).await.1, sound, "round {round}");
+            }
+        })
+        .await;
+        let up = Backend::playing_at(flapping, echo()).await;
+        within("it takes sessions when it is back", async {
+            while seat(&house, "127.0.0.1", &house.request()).await.1 != flaps {}
+        })
+        .await;
+        assert_eq!(notices(&house, "server_readmitted"), round);
+        drop(up);
+        nobody_listens(flapping).await;
     }
-    drop(up);
     house.is_at_rest().await;
     let told = house.record.since(0);
     assert!(!told.iter().any(|event| matches!(event, Event::Refused(_))), "nobody was refused: {told:?}");
