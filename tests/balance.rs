@@ -179,7 +179,8 @@ async fn a_dead_server_is_left_alone_and_comes_back() {
     for from in ["127.0.0.1", "127.0.0.2"] {
         let answer = refused(&alone, from, Reason::BackendDown).await;
         let wait: u32 = answer.one("retry-after").unwrap().parse().unwrap();
-        assert!((2700..=5400).contains(&wait), "until it is tried again: {wait}");
+        // An hour, of which chance takes a quarter at most and the test so far less than a minute; the answer adds half.
+        assert!((2640..=5400).contains(&wait), "until it is tried again: {wait}");
     }
     assert_eq!(back.connections(), 0, "nobody goes there");
     cases.held("BE10", "all servers down: 503 at once");
@@ -194,11 +195,12 @@ async fn a_dead_server_is_left_alone_and_comes_back() {
     assert_eq!(notices(&never, "server_ejected"), 0);
     cases.held("BE10", "one that is never left alone");
 
-    let soon = house(&[address], "eject = { failures = 2, time = \"5s\" }").await;
+    let soon = house(&[address], "eject = { failures = 2, time = \"500ms\" }").await;
+    let mark = soon.record.mark();
     for _ in 0..2 {
         refused(&soon, "127.0.0.1", Reason::BackendUnreachable).await;
     }
-    refused(&soon, "127.0.0.1", Reason::BackendDown).await;
+    soon.record.notice(mark, "server_ejected").await;
     let _back = Backend::playing_at(address, echo()).await;
     let mark = soon.record.mark();
     drop(comes_in(&soon, "127.0.0.1", Reason::BackendDown).await);
@@ -273,7 +275,7 @@ async fn a_probe_whose_client_leaves_gives_way_to_the_next() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_client_brings_about_ejects_nobody() {
     let mut cases = Cases::of("whose fault");
-    let rules = "handshake_timeout = \"250ms\"\neject = { failures = 3, time = \"1h\", longest = \"1h\" }";
+    let rules = "eject = { failures = 3, time = \"1h\", longest = \"1h\" }";
     let judged = [
         ("401", says("401 Unauthorized"), Reason::BackendUnauthorized),
         ("403", says("403 Forbidden"), Reason::BackendForbidden),
@@ -303,7 +305,9 @@ async fn what_a_client_brings_about_ejects_nobody() {
     ];
     for (name, script, reason) in failures {
         let backend = Backend::playing(script).await;
-        let house = house(&[backend.address], rules).await;
+        // Only who waits for silence waits for little: an answer may take its time.
+        let patience = if reason == Reason::BackendHandshakeTimeout { "handshake_timeout = \"250ms\"" } else { "" };
+        let house = house(&[backend.address], &format!("{rules}\n{patience}")).await;
         for _ in 0..5 {
             refused(&house, "127.0.0.1", reason).await;
         }
@@ -370,8 +374,8 @@ async fn what_is_known_of_a_server_outlives_a_reload_that_keeps_it() {
     cases::held("BE10", "over reloads");
 }
 
-const CHECKED: &str =
-    "health = { check = { websocket = \"/health?a=b\" }, interval = \"100ms\", rise = 1, fall = 2, down = \"DOWN\" }";
+const CHECKED: &str = "health = { check = { websocket = \"/health?a=b\" }, interval = \"100ms\", timeout = \"20s\", \
+                       rise = 1, fall = 2, down = \"DOWN\" }";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_whose_checks_fail_takes_nobody_and_its_sessions_stay_or_close() {
@@ -425,7 +429,7 @@ async fn a_check_is_a_handshake_of_our_own_with_nothing_of_a_client() {
 async fn checks_find_who_died_and_who_hangs_and_end_with_the_server() {
     let mut cases = Cases::of("checks that fail");
     let good = Backend::echo().await;
-    let tcp = "health = { interval = \"100ms\", timeout = \"200ms\", rise = 1, fall = 1 }";
+    let tcp = "health = { interval = \"100ms\", timeout = \"20s\", rise = 1, fall = 1 }";
     let address = nobody();
     let house = house(&[address, good.address], tcp).await;
     house.record.notice(0, "server_down").await;
