@@ -408,6 +408,43 @@ async fn a_server_whose_checks_fail_takes_nobody_and_its_sessions_stay_or_close(
     cases.all(2);
 }
 
+/// What the page of metrics says of this server: whether it is up, and its sessions.
+async fn gauges(house: &House, server: SocketAddr) -> [String; 2] {
+    let mut wire = Wire::over(Wire::tcp_from("127.0.0.1", house.gateway.health_address().unwrap()).await.unwrap());
+    wire.send(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").await;
+    let page = String::from_utf8(wire.rest().await.0).unwrap();
+    ["wsgate_server_up", "wsgate_server_sessions"].map(|name| {
+        let gauge = format!("{name}{{policy=\"chat\",server=\"ws://{server}\"}} ");
+        let told = page.lines().find_map(|line| line.strip_prefix(&gauge));
+        told.unwrap_or_else(|| panic!("no {gauge} in:\n{page}")).to_owned()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_metrics_tell_which_servers_take_sessions_and_how_many() {
+    let (one, two) = (Backend::echo().await, Backend::echo().await);
+    let more = format!("balance = \"least_sessions\"\n{}", CHECKED.replace("DOWN", "keep"));
+    let plan = Plan::plain().gateway("health = { address = \"127.0.0.1:0\" }");
+    let house = plan.policy(&upstream(&[one.address, two.address], &more)).build().await;
+    let mut wires = Vec::new();
+    for _ in 0..4 {
+        wires.push(seat(&house, "127.0.0.1", &house.request()).await.0);
+    }
+    let both = async || [gauges(&house, one.address).await, gauges(&house, two.address).await];
+    assert_eq!(both().await, [["1", "2"], ["1", "2"]]);
+    let mark = house.record.mark();
+    one.play(says("503 Service Unavailable"));
+    house.record.notice(mark, "server_down").await;
+    assert_eq!(both().await, [["0", "2"], ["1", "2"]], "down, and its sessions stay");
+    wires.push(seat(&house, "127.0.0.1", &house.request()).await.0);
+    assert_eq!(both().await, [["0", "2"], ["1", "3"]]);
+    one.play(echo());
+    house.record.notice(mark, "server_up").await;
+    drop(wires);
+    house.is_at_rest().await;
+    assert_eq!(both().await, [["1", "0"], ["1", "0"]]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_is_a_handshake_of_our_own_with_nothing_of_a_client() {
     let backend = Backend::echo().await;
