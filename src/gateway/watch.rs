@@ -27,7 +27,7 @@ pub(super) use look::{Lookout, Watch};
 pub(super) use written::Written;
 
 /// How often the files are looked at.
-const PERIOD: Duration = Duration::from_secs(1);
+pub(super) const PERIOD: Duration = Duration::from_secs(1);
 
 /// What a look found.
 pub(super) enum Found {

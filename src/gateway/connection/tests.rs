@@ -36,6 +36,7 @@ use crate::net::http::LINGER_SLOTS;
 use crate::net::listener::{Acceptor, Listener};
 use crate::net::tls::ServerTls;
 use crate::policy::auth::token::digest_hex;
+use crate::policy::quota::NetworkRules;
 
 /// More cuts than any way in has.
 const TOO_MANY: usize = 300;
@@ -354,7 +355,7 @@ fn replace(house: &House, origin: &str) {
     let mut policy = Policy::clone(current.policies.iter().next().unwrap());
     policy.origin.allow = Default::default();
     policy.origin.allow.insert(origin).unwrap();
-    let next = Arc::new(current.next(vec![Arc::new(policy)], &current.keys).unwrap());
+    let next = Arc::new(current.next(vec![Arc::new(policy)], &current.keys, NetworkRules::default()).unwrap());
     for resident in house.replace(&current, Arc::clone(&next)) {
         let _ = resident.judge_and_tell(&next);
     }
