@@ -127,6 +127,8 @@ async fn a_process_takes_over_and_nobody_is_refused() {
     next.process.notice("taken_over").await;
     let told = stand.running.process.notice("handed_over").await;
     assert!(told["why"].as_str().unwrap().contains("each counts its caps apart"), "{told}");
+    let draining = stand.running.process.notice("draining").await;
+    assert!(draining["why"].as_str().unwrap().contains("listeners stop at once"), "without a lead: {draining}");
     let mut cases = Cases::of("a hand-over");
     let (mut after, answer) = next.asked(&stand.client, HOST, &stand.request()).await;
     answer.is_switching(&stand.request());

@@ -230,8 +230,9 @@ impl Gateway {
         let lead = if self.house.relieved.is_cancelled() { Duration::ZERO } else { self.drain_lead };
         let window = drain::window(self.drain, lead, self.house.close_time());
         let (sessions, end) = (self.house.sessions.len(), self.drain);
+        let stop = if lead.is_zero() { String::from("at once") } else { format!("in {lead:?}") };
         let text = format!(
-            "draining {sessions} sessions: listeners stop in {lead:?}, then sessions close over {window:?}, the end is in {end:?}"
+            "draining {sessions} sessions: listeners stop {stop}, then sessions close over {window:?}, the end is in {end:?}"
         );
         self.house.notice(Level::Info, "draining", text);
         // Whoever sends clients here learns by then that it is not ready.

@@ -315,10 +315,10 @@ impl Admin {
                 let text =
                     "another process has taken over the listeners; until this one ends, each counts its caps apart";
                 self.house.notice(Level::Info, "handed_over", text.into());
-                self.drain.cancel();
-                self.house.closing.cancel();
-                // The last: from here on only the other process is called.
+                // From here on only the other process is called. The drain comes last: it has no lead where that is so.
                 self.house.relieved.cancel();
+                self.house.closing.cancel();
+                self.drain.cancel();
             }
             Err(error) => {
                 let text = format!("nothing was handed over, and this process goes on: {error}");
