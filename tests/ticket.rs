@@ -9,10 +9,11 @@ mod support;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use support::admin::{ADMIN, tell};
 use support::backend::{SWITCHING, Seen, Step};
 use support::house::{HOST, ORIGIN};
 use support::tokens::{Signer, now};
-use support::{Answer, Cases, House, Plan, Request, cases};
+use support::{Answer, Cases, House, Plan, Request, Wire, cases};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 use wsgate::event::Event;
@@ -547,4 +548,64 @@ async fn a_renewed_session_is_judged_again_by_its_fresh_token() {
     drop(session);
     house.is_at_rest().await;
     cases::held("OP06", "a session that was renewed");
+}
+
+/// A token of this subject, issued so many seconds ago, with this id.
+fn token_of(house: &House, subject: &str, age: u64, id: &str) -> String {
+    house.signer.token_with(|claims| {
+        claims.insert("sub".into(), json!(subject));
+        claims.insert("iat".into(), json!(now() - age));
+        claims.insert("nbf".into(), json!(now() - age));
+        claims.insert("jti".into(), json!(id));
+    })
+}
+
+/// A session of alice's by this token, which is renewed with that one where there is one.
+async fn session_by(house: &House, first: &str, fresh: Option<&str>) -> Wire {
+    let named = with(house.request_as(first), |request| request.target(format!("/chat?wsgate_session={ID}")));
+    let session = house.session_of(&named).await.0;
+    if let Some(fresh) = fresh {
+        gets(house, &renewal(ID, fresh)).await;
+    }
+    session
+}
+
+/// Revokes, or lifts (`DELETE`); how many sessions that ended.
+async fn orders(house: &House, method: &str, body: &Value) -> Option<u64> {
+    let (status, told) = tell(house, method, "/api/revoke", body).await;
+    assert_eq!(status, 200, "{body}: {told}");
+    told["ended"].as_u64()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewed_session_is_revoked_by_its_fresh_token_and_no_longer_by_its_first() {
+    let first = json!({ "token_id": "first" });
+    let fresh = json!({ "token_id": "fresh" });
+    let since = |age: u64| json!({ "subject": "alice", "since": now() - age });
+    #[rustfmt::skip]
+    let rows = [
+        ("its first token's id", first.clone(), true, 0),
+        ("its fresh token's id", fresh.clone(), true, 1),
+        ("a subject's tokens up to the first", since(30), true, 0),
+        ("a subject's tokens up to the fresh one", since(5), true, 1),
+        ("the first token's id without a renewal", first, false, 1),
+        ("the fresh token's id without a renewal", fresh, false, 0),
+        ("a subject's tokens up to the first, without a renewal", since(30), false, 1),
+    ];
+    let mut cases = Cases::of("revocations of renewed sessions");
+    for (name, body, is_renewed, ended) in &rows {
+        let house = plan().gateway(ADMIN).build().await;
+        let tokens = [token_of(&house, "alice", 60, "first"), token_of(&house, "alice", 10, "fresh")];
+        let mut session = session_by(&house, &tokens[0], is_renewed.then_some(tokens[1].as_str())).await;
+        assert_eq!(orders(&house, "POST", body).await, Some(*ended), "{name}");
+        if *ended == 0 {
+            session.echoes("that token is nothing to me").await;
+        } else {
+            session.is_closed_with(4403).await;
+        }
+        drop(session);
+        house.is_at_rest().await;
+        cases.held("AU28", name);
+    }
+    cases.all(rows.len());
 }

@@ -15,6 +15,7 @@ use crate::policy::forward::CredentialForwarding;
 use crate::policy::origin::{MissingOrigin, OriginRules, OriginSet};
 use crate::policy::route::{HostPattern, PathPattern};
 use crate::policy::screen::{Transport, screen};
+use crate::secret::Secret;
 
 const TOKENS: &str = "chat.tokens";
 
@@ -71,7 +72,12 @@ impl Bench {
 
     /// The standing of a handshake that the plain policy admits.
     fn standing(&self, word: Option<&str>, accepted: &Accepted) -> Standing {
-        let bearer = format!("Bearer {}", self.signer.token(CLAIMS));
+        self.standing_with(CLAIMS, word, accepted)
+    }
+
+    /// The same with a token of these claims.
+    fn standing_with(&self, claims: &str, word: Option<&str>, accepted: &Accepted) -> Standing {
+        let bearer = format!("Bearer {}", self.signer.token(claims));
         let query = word.map(|word| format!("token={word}"));
         let mut fields = vec![("origin", "https://app.example.com")];
         if word.is_none() {
@@ -179,4 +185,29 @@ fn a_standing_is_small() {
     assert!(size <= 256, "{size} bytes, and the token and four words of the handshake behind it");
     let bench = Bench::new();
     assert!(!format!("{:?}", bench.standing(Some(WORD), &Accepted::default())).contains(WORD), "OP10");
+}
+
+#[test]
+fn au28_a_renewal_takes_the_place_of_the_first_token_where_something_is_revoked() {
+    let bench = Bench::new();
+    let claims = CLAIMS.replace("\"sub\"", "\"jti\":\"first\",\"sub\"");
+    let standing = bench.standing_with(&claims, None, &Accepted::default());
+    let id = ConnectionId::from_bytes([7; 16]);
+    let told = |renewal: Option<&Renewal>| {
+        let facts = standing.facts(id, renewal);
+        assert_eq!((facts.session, facts.client, facts.policy.as_str()), (id, standing.client(), "chat"));
+        let Holder { issuer, subject, issued_at, token_id } = facts.holder.unwrap();
+        assert_eq!((issuer, subject), ("login", "alice"));
+        (issued_at.map(|at| at.0), token_id.map(String::from))
+    };
+    assert_eq!(told(None), (Some(1_799_999_990), Some(String::from("first"))));
+    for (issued_at, token_id) in [(Some(1_799_999_999), Some("fresh")), (None, None)] {
+        let renewal = Renewal {
+            credential: Presented { carrier: Carrier::Authorization, token: Secret::new(String::from("t")) },
+            issued_at: issued_at.map(UnixSeconds),
+            token_id: token_id.map(Box::from),
+            judged_at: NOW,
+        };
+        assert_eq!(told(Some(&renewal)), (issued_at, token_id.map(String::from)), "nothing of the first is left");
+    }
 }
