@@ -2,6 +2,7 @@
 //! by which a session lives on with a fresher credential.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where its premise is broken")]
+#![allow(clippy::disallowed_methods, reason = "tests own clocks and tasks of their own")]
 #![allow(clippy::type_complexity, reason = "a table of cases is plainest with its columns in sight")]
 
 mod support;
@@ -11,9 +12,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use support::admin::{ADMIN, tell};
 use support::backend::{SWITCHING, Seen, Step};
+use support::frames::{CLOSE, FIN, close_body, masked};
 use support::house::{HOST, ORIGIN};
 use support::tokens::{Signer, now};
-use support::{Answer, Cases, House, Plan, Request, Wire, cases};
+use support::{Answer, Cases, House, Plan, Request, Wire, cases, nobody_listens, within};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 use wsgate::event::Event;
@@ -570,9 +572,13 @@ async fn session_by(house: &House, first: &str, fresh: Option<&str>) -> Wire {
     session
 }
 
-/// Revokes, or lifts (`DELETE`); how many sessions that ended.
+/// Revokes, or lifts whole (`DELETE`); how many sessions that ended.
 async fn orders(house: &House, method: &str, body: &Value) -> Option<u64> {
-    let (status, told) = tell(house, method, "/api/revoke", body).await;
+    let mut body = body.clone();
+    if method == "DELETE" {
+        body.as_object_mut().unwrap().remove("since");
+    }
+    let (status, told) = tell(house, method, "/api/revoke", &body).await;
     assert_eq!(status, 200, "{body}: {told}");
     told["ended"].as_u64()
 }
@@ -608,4 +614,125 @@ async fn a_renewed_session_is_revoked_by_its_fresh_token_and_no_longer_by_its_fi
         cases.held("AU28", name);
     }
     cases.all(rows.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_revoked_buys_nothing() {
+    use Reason::{AccessRevoked, CredentialRevoked};
+    let rows = [
+        ("its subject", json!({ "subject": "alice" }), CredentialRevoked),
+        ("its token", json!({ "token_id": "t-alice" }), CredentialRevoked),
+        ("its network", json!({ "address": "127.0.0.1" }), AccessRevoked),
+        ("its policy", json!({ "policy": "chat" }), AccessRevoked),
+    ];
+    let house = plan().gateway(ADMIN).build().await;
+    let [alice, bob] = ["alice", "bob"]
+        .map(|who| call("/.wsgate/ticket?path=/chat", Some(&token_of(&house, who, 60, &format!("t-{who}")))));
+    let mut cases = Cases::of("tickets for what was revoked");
+    for (name, body, reason) in &rows {
+        buys(&house, &alice).await;
+        orders(&house, "POST", body).await;
+        let answer = refused(&house, &alice, *reason).await;
+        assert_eq!(answer.one("access-control-allow-origin"), Some(ORIGIN), "{name}: its page may read that");
+        if *reason == CredentialRevoked {
+            buys(&house, &bob).await;
+        }
+        orders(&house, "DELETE", body).await;
+        buys(&house, &alice).await;
+        cases.held("AU28", name);
+    }
+    cases.all(rows.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_revoked_renews_nothing_and_ends_nothing_of_a_token_that_holds() {
+    let house = plan().gateway(ADMIN).build().await;
+    let [first, lost, good] = ["first", "lost", "good"].map(|id| token_of(&house, "alice", 60, id));
+    let mut session = session_by(&house, &first, None).await;
+    let order = json!({ "token_id": "lost" });
+    assert_eq!(orders(&house, "POST", &order).await, Some(0));
+    refused(&house, &renewal(ID, &lost), Reason::CredentialRevoked).await;
+    session.echoes("what was refused is none of mine").await;
+    gets(&house, &renewal(ID, &good)).await;
+    orders(&house, "DELETE", &order).await;
+    gets(&house, &renewal(ID, &lost)).await;
+    session.echoes("the twin: it was lifted").await;
+    assert_eq!(orders(&house, "POST", &order).await, Some(1), "now it is");
+    session.is_closed_with(4403).await;
+    drop(session);
+    house.is_at_rest().await;
+    cases::held("AU28", "a renewal with a token that was revoked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_opens_nothing_once_what_bought_it_was_revoked() {
+    use Reason::{AccessRevoked, CredentialRevoked};
+    let rows = [
+        ("its subject", json!({ "subject": "alice", "since": now() - 30 }), CredentialRevoked),
+        ("its token", json!({ "token_id": "t-alice" }), CredentialRevoked),
+        ("its network", json!({ "address": "127.0.0.1" }), AccessRevoked),
+        ("its policy", json!({ "policy": "chat" }), AccessRevoked),
+    ];
+    let house = plan().gateway(ADMIN).build().await;
+    let buyer =
+        |who: &str, age: u64, id: &str| call("/.wsgate/ticket?path=/chat", Some(&token_of(&house, who, age, id)));
+    let (alice, again, bob) = (buyer("alice", 60, "t-alice"), buyer("alice", 10, "t-again"), buyer("bob", 60, "t-bob"));
+    let mut cases = Cases::of("tickets of what was revoked");
+    for (name, body, reason) in &rows {
+        let (lost, later) = (buys(&house, &alice).await, buys(&house, &alice).await);
+        let others = [buys(&house, &again).await, buys(&house, &bob).await];
+        assert_eq!(orders(&house, "POST", body).await, Some(0), "{name}: a ticket is no session");
+        house.refuses(&showing(&lost), *reason).await;
+        if *reason == CredentialRevoked {
+            for other in &others {
+                house.admits(&showing(other)).await;
+            }
+        }
+        orders(&house, "DELETE", body).await;
+        house.refuses(&showing(&lost), Reason::TicketUnknown).await;
+        house.admits(&showing(&later)).await;
+        cases.held("AU28", name);
+    }
+    cases.all(rows.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_it_drains_nothing_is_sold_or_renewed() {
+    let plan = plan().gateway("drain = \"60s\"").policy("session.close_timeout = \"1s\"");
+    let house = plan.build().await;
+    let session = session_by(&house, &house.signer.token(), None).await;
+    let calls = [("a ticket", for_ticket(&house)), ("a renewal", renewal(ID, &house.signer.token()))];
+    for (_, call) in &calls {
+        gets(&house, call).await;
+    }
+    let (mut asking, mut late) = (Vec::new(), house.wire().await);
+    for (name, call) in calls {
+        asking.push((name, call, house.wire().await));
+    }
+    let (request, address) = (house.request(), house.address());
+    let House { gateway, backend, record, folder, .. } = house;
+    let mark = record.mark();
+    let draining = tokio::spawn(gateway.drain());
+    record.notice(mark, "draining").await;
+    nobody_listens(address).await;
+    let mut cases = Cases::of("calls during a drain");
+    for (name, call, mut wire) in asking {
+        let mark = record.mark();
+        wire.send(&call.bytes()).await;
+        let answer = Answer::read(&wire.rest().await.0);
+        assert_eq!(answer.status, 503, "{name}: {}", answer.head);
+        assert!(answer.one("retry-after").is_some(), "{name}: {}", answer.head);
+        assert_eq!(answer.one("access-control-allow-origin"), Some(ORIGIN), "{name}: its page may read that");
+        assert_eq!(record.refused(mark).await.reason, Reason::Draining, "{name}");
+        cases.held("OP01", name);
+    }
+    House::opened(&mut late, &request).await;
+    cases.held("OP01", "a handshake under way comes in");
+    for mut wire in [session, late] {
+        wire.send(&masked(FIN | CLOSE, &close_body(1000, ""))).await;
+        wire.rest().await;
+    }
+    within("the drain", draining).await.unwrap();
+    drop((backend, folder));
+    cases.all(3);
 }
