@@ -167,8 +167,63 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+    use crate::config::fixture::{GATEWAY, Ground};
     use crate::gateway::fixture::Stage;
-    use crate::policy::refusal::Answer;
+    use crate::gateway::sessions::{Registration, Resident};
+    use crate::peer::ConnectionId;
+    use crate::policy::admission::authorize;
+    use crate::policy::auth::algorithm::Algorithm;
+    use crate::policy::auth::fixtures::{CLAIMS, NOW, Signer};
+    use crate::policy::revocation::{Entry, Target};
+    use crate::policy::screen::{Transport, screen};
+    use crate::policy::standing::Standing;
+    use crate::ws::head::{HeadLimits, parse_request};
+    use crate::ws::opening::{Accepted, judge_request};
+
+    const ID: &str = "f81d4fae-7dec-41d0-a765-00a0c91e6bf6";
+    const POLICY: &str = "[route]\nhosts = [\"chat.test\"]\npaths = [\"/chat\"]\n[upstream]\nservers = [\"ws://127.0.0.1:1\"]\n\
+                          [origin]\nallow = [\"https://app.test\"]\n[[auth]]\nby = \"jwt\"\nissuer = \"login\"\n\
+                          from = [\"authorization\"]\naudience = [\"chat\"]\n";
+
+    /// A gateway, and who signs its tokens.
+    fn house() -> (Stage, Signer) {
+        let (ground, signer) = (Ground::new(), Signer::new(Algorithm::Es256));
+        ground.write("certs/login-a.pem", &signer.public_pem);
+        ground.write("gateway.toml", GATEWAY.replace(", \"certs/login-b.pem\"", ""));
+        ground.write("policies/chat.toml", POLICY);
+        (Stage::on(ground), signer)
+    }
+
+    fn transport() -> Transport {
+        Transport {
+            client: "127.0.0.1".parse().map(ClientAddr::new).unwrap(),
+            server_name: None,
+            client_certificate: false,
+        }
+    }
+
+    /// A token with this id.
+    fn token(signer: &Signer, id: &str) -> String {
+        signer.token(&CLAIMS.replace("\"sub\"", &format!("\"jti\":\"{id}\",\"sub\"")))
+    }
+
+    fn head(start: &str, token: &str, fields: &str) -> crate::ws::head::RequestHead {
+        let head = format!("{start} HTTP/1.1\r\nHost: chat.test\r\nAuthorization: Bearer {token}\r\n{fields}\r\n");
+        parse_request(head.as_bytes(), &HeadLimits { bytes: 16_384, fields: 32, target: 2048 }).unwrap()
+    }
+
+    /// A session of alice's that has its 101.
+    fn session(house: &House, signer: &Signer) -> Registration {
+        let fields = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        let opening = judge_request(head(&format!("GET /chat?wsgate_session={ID}"), &token(signer, "first"), fields));
+        let snapshot = house.snapshot.load_full();
+        let screened = screen(opening.unwrap(), &transport(), &snapshot.policies).unwrap();
+        let admission = authorize(screened, &snapshot.keys, NOW).unwrap();
+        let standing = Standing::new(&admission, transport().client, &Accepted::default());
+        let resident = Resident::new(ConnectionId::from_bytes([7; 16]), standing, "ws://127.0.0.1:1", 1);
+        house.sessions.register(resident).unwrap()
+    }
 
     #[test]
     fn a_call_is_answered_or_leaves_by_the_one_door() {
@@ -188,5 +243,31 @@ mod tests {
             }
         }
         assert!((1..Reason::ALL.len()).contains(&answered), "some are answered, and some are not");
+    }
+
+    #[tokio::test]
+    async fn au28_a_credential_that_is_revoked_while_it_renews_ends_what_it_renewed() {
+        let mut ran = 0;
+        for (revoked, expected) in [("fresh", Some(Reason::CredentialRevoked)), ("first", None), ("another", None)] {
+            let (Stage { house, .. }, signer) = house();
+            let registration = session(&house, &signer);
+            let snapshot = house.snapshot.load_full();
+            let start = format!("POST /.wsgate/renew?path=/chat&session={ID}");
+            let call = judge_call(head(&start, &token(&signer, "fresh"), "")).unwrap();
+            let call = screen_call(call, &transport(), &snapshot.policies).unwrap();
+            let (principal, presented) = prove_call(&call, &snapshot.keys, NOW).unwrap();
+            // It was proved by now, and nothing of it was revoked.
+            let target = Target::TokenId { id: revoked.into(), issuer: None };
+            let entry = Entry { target, since: None, until: UnixSeconds(u64::MAX) };
+            let ended = house.revoke(entry, NOW).unwrap().ended;
+            assert_eq!(ended, usize::from(revoked == "first"), "{revoked}: the session is not this token's yet");
+            let caller = Caller { principal, presented, now: NOW };
+            let renewed = renew(&house, &call, ID.parse().unwrap(), "login/alice", caller);
+            assert_eq!(renewed.err().map(|refusal| refusal.reason), expected, "{revoked}");
+            let is_ended = !registration.resident().control.mark(Cause::Revoked);
+            assert_eq!(is_ended, revoked != "another", "{revoked}");
+            ran += 1;
+        }
+        assert_eq!(ran, 3);
     }
 }

@@ -23,7 +23,11 @@ impl Observer for Deaf {
 
 impl Stage {
     pub(super) fn new() -> Self {
-        let ground = Ground::new();
+        Self::on(Ground::new())
+    }
+
+    /// One with these files.
+    pub(super) fn on(ground: Ground) -> Self {
         let (config, _) = ground.load().map_err(|mistakes| format!("{mistakes:?}")).unwrap();
         let kept = Kept::of(&config);
         let house = Arc::new(House::new(config, Ledger::default(), Arc::new(Deaf)).unwrap());
