@@ -9,6 +9,7 @@
 mod support;
 
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -17,15 +18,20 @@ use base64::engine::general_purpose::STANDARD;
 use rustix::process::Signal;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use serde_json::json;
 use support::endpoint::GENEROUS;
 use support::peers::Tool;
 use support::process::Process;
 use support::shipped::{heard, service};
+use support::tokens::{Signer, now};
 use support::{House, Plan};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use wsgate::event::Event;
+use wsgate::policy::Reason;
 use wsgate::session::Cause;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -120,6 +126,100 @@ steps().catch(String).then((body) => fetch("/result", { method: "POST", body }))
 </script>
 "#;
 
+/// Who may do what by `fetch`, and what a page reads of it.
+const CALLING: &str = r#"<!doctype html>
+<meta charset="utf-8">
+<title>a page</title>
+<script>
+const bearer = (token) => ({ headers: { Authorization: `Bearer ${token}` } });
+const cookie = { credentials: "include" };
+const ask = (what, by) => fetch(`https://GATE/.wsgate/${what}`, { method: "POST", ...by });
+const buy = async (by) => (await ask("ticket?path=/chat", by)).json();
+const refused = async (asked) => {
+    const answer = await asked;
+    return `${answer.status} ${(await answer.text()).split(" ")[0]}`;
+};
+const unread = (asked) => asked.then(({ type }) => type, ({ name }) => name);
+const token = async (life) => (await fetch(`/token?${life}`)).json();
+const until = (second) => new Promise((done) => setTimeout(done, second * 1000 - Date.now()));
+function open(query, protocols = []) {
+    const socket = new WebSocket(`wss://GATE/chat${query}`, protocols);
+    socket.closing = new Promise((told) => {
+        socket.onclose = ({ wasClean, code, reason }) => told(`${wasClean ? "closed" : "lost"} with ${code} "${reason}"`);
+    });
+    const echoed = new Promise((told) => { socket.onmessage = ({ data }) => told(`${data} echoed`); });
+    socket.echo = (text) => (socket.send(text), Promise.race([echoed, socket.closing]));
+    const opened = new Promise((told) => { socket.onopen = () => told("opened"); });
+    return Promise.race([opened, socket.closing]).then((how) => Object.assign(socket, { how }));
+}
+const report = (told) => fetch("/result", { method: "POST", body: told.join(", ") });
+</script>
+"#;
+
+/// A page of the listed origin.
+const LISTED: &str = r#"<script>
+async function steps() {
+    const told = [];
+    const brief = await token(10), lasting = await token(300);
+    const first = await buy(bearer(brief.token));
+    const renewed = await open(`?ticket=${first.ticket}`);
+    told.push(`by a ticket for a header: ${renewed.how}`);
+    document.cookie = `session=${brief.token}; Secure; SameSite=Strict`;
+    const second = await buy(cookie);
+    const left = await open(`?ticket=${second.ticket}`);
+    told.push(`by a ticket for a cookie: ${left.how}`, await left.echo("second"));
+    const { session, expires } = await (await ask(`renew?path=/chat&session=${first.session}`, bearer(lasting.token))).json();
+    told.push(session === first.session && expires > brief.exp + 200 ? "renewed" : `renewed until ${expires}`);
+    told.push(`left alone: ${await left.closing}`);
+    // A leeway of a second, and one by which a clock of whole seconds may be late.
+    await until(brief.exp + 2.5);
+    told.push(`renewed: ${await renewed.echo("first")}`);
+    renewed.close(1000, "done");
+    told.push(await renewed.closing);
+    for (const [name, query, protocols] of [
+        ["a used ticket", `?ticket=${first.ticket}`],
+        ["a cookie that is over", ""],
+        ["a lesser token", "", ["bearer", (await token("lesser")).token]],
+    ]) {
+        const socket = await open(query, protocols);
+        told.push(`${name}: ${socket.how}, ${await socket.closing}`);
+    }
+    const forged = bearer(lasting.token.slice(0, -8) + "AAAAAAAA");
+    told.push(`a forged token: ${await refused(ask("ticket?path=/chat", forged))}`);
+    told.push(`a session that is gone: ${await refused(ask(`renew?path=/chat&session=${first.session}`, bearer(lasting.token)))}`);
+    return told;
+}
+steps().catch((error) => [String(error)]).then(report);
+</script>
+"#;
+
+/// What it reports when everything came out as it should.
+const STEPS_LISTED: &str = "by a ticket for a header: opened, by a ticket for a cookie: opened, second echoed, renewed, \
+     left alone: closed with 4401 \"\", renewed: first echoed, closed with 1000 \"done\", \
+     a used ticket: opened, closed with 4401 \"\", a cookie that is over: opened, \
+     closed with 4401 \"\", a lesser token: opened, closed with 4403 \"\", a forged token: 401 unauthorized, \
+     a session that is gone: 404 unknown_session";
+
+/// Another page of the same site: the user's cookie goes with what it asks.
+const UNLISTED: &str = r#"<script>
+async function steps() {
+    const told = [];
+    const good = await token(300);
+    document.cookie = `session=${good.token}; Secure; SameSite=Strict`;
+    told.push(`by a cookie: ${await unread(ask("ticket?path=/chat", cookie))}`);
+    told.push(`by a cookie, unread: ${await unread(ask("ticket?path=/chat", { ...cookie, mode: "no-cors" }))}`);
+    told.push(`by a header: ${await unread(ask("ticket?path=/chat", bearer(good.token)))}`);
+    told.push(`a socket: ${(await open("?ticket=none")).how}`);
+    return told;
+}
+steps().catch((error) => [String(error)]).then(report);
+</script>
+"#;
+
+/// What it reports when it learned nothing.
+const STEPS_UNLISTED: &str = "by a cookie: TypeError, by a cookie, unread: opaque, by a header: TypeError, \
+     a socket: lost with 1006 \"\"";
+
 /// A browser; `None`: there is none, and none was asked for.
 fn chromium() -> Option<String> {
     let asked = std::env::var("WSGATE_CHROMIUM").ok();
@@ -147,32 +247,63 @@ async fn request(stream: &mut (impl AsyncRead + Unpin)) -> Option<(String, Strin
     }
 }
 
+/// What stands at a path.
+type Pages = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// One page and nothing else.
+fn only(page: String) -> Pages {
+    Arc::new(move |path| (path == "/").then(|| page.clone()))
+}
+
+/// A page, and tokens as it asks for them: a good one that ends in so many seconds, or one that may do less.
+fn with_tokens(page: String, signer: Arc<Signer>) -> Pages {
+    let token = move |life: &str| {
+        let exp = now() + life.parse().unwrap_or(300);
+        let token = signer.token_with(|claims| {
+            claims.insert("exp".into(), json!(exp));
+            let scope = if life == "lesser" { "chat:read" } else { "chat:join" };
+            claims.insert("scope".into(), json!(scope));
+        });
+        json!({ "token": token, "exp": exp }).to_string()
+    };
+    Arc::new(move |path| match path.strip_prefix("/token?") {
+        Some(life) => Some(token(life)),
+        None => (path == "/").then(|| page.clone()),
+    })
+}
+
 /// Answers one request; what the page reports, if that was it.
-async fn answered(mut stream: impl AsyncRead + AsyncWrite + Unpin, page: &str) -> Option<String> {
-    // A browser opens connections on which it then asks nothing.
-    let (head, body) = timeout(Duration::from_secs(1), request(&mut stream)).await.ok()??;
-    let is_page = head.starts_with("GET / ");
-    let answer = if is_page { page } else { "" };
+async fn answered(mut stream: impl AsyncRead + AsyncWrite + Unpin, pages: &Pages) -> Option<String> {
+    let (head, body) = request(&mut stream).await?;
+    let answer = head.split(' ').nth(1).and_then(|path| pages(path)).unwrap_or_default();
     let kind = "Content-Type: text/html; charset=utf-8\r\nConnection: close\r\n";
     let answer = format!("HTTP/1.1 200 OK\r\n{kind}Content-Length: {}\r\n\r\n{answer}", answer.len());
-    stream.write_all(answer.as_bytes()).await.unwrap();
+    stream.write_all(answer.as_bytes()).await.ok()?;
     let _ = stream.shutdown().await;
     head.starts_with("POST /result ").then_some(body)
 }
 
-/// Serves the page, over TLS where there is some, until it reports, and gives the report.
-async fn reported(listener: &TcpListener, tls: Option<TlsAcceptor>, page: &str) -> String {
+async fn served(stream: TcpStream, tls: Option<TlsAcceptor>, pages: Pages) -> Option<String> {
+    match tls {
+        None => answered(stream, &pages).await,
+        Some(tls) => answered(tls.accept(stream).await.ok()?, &pages).await,
+    }
+}
+
+/// Serves pages, over TLS where there is some, until one reports, and gives the report.
+async fn reported(listener: &TcpListener, tls: Option<TlsAcceptor>, pages: &Pages) -> String {
+    // A browser opens connections on which it then asks nothing: nobody waits for them.
+    let mut connections = JoinSet::new();
     loop {
-        let (stream, _) = listener.accept().await.unwrap();
-        let told = match &tls {
-            None => answered(stream, page).await,
-            Some(tls) => match timeout(Duration::from_secs(1), tls.accept(stream)).await {
-                Ok(Ok(stream)) => answered(stream, page).await,
-                _ => None,
-            },
-        };
-        if let Some(told) = told {
-            return told;
+        tokio::select! {
+            accepted = listener.accept() => {
+                connections.spawn(served(accepted.unwrap().0, tls.clone(), Arc::clone(pages)));
+            }
+            Some(told) = connections.join_next() => {
+                if let Some(told) = told.unwrap() {
+                    return told;
+                }
+            }
         }
     }
 }
@@ -221,7 +352,7 @@ async fn a_page_carries_its_token_three_ways_to_a_service_that_nobody_here_wrote
     let pins =
         format!("{},{}", pin_of(&house), pin(&CertificateDer::from_pem_slice(leaf.chain_pem.as_bytes()).unwrap()));
     let running = browser(&chromium, house.folder.path(), &pins, &origin);
-    let told = timeout(BROWSER, reported(&listener, Some(leaf.server().into()), &page)).await;
+    let told = timeout(BROWSER, reported(&listener, Some(leaf.server().into()), &only(page))).await;
     let told = told.unwrap_or_else(|_| panic!("the page reported nothing: {}", running.complaints()));
     assert_eq!(told, STEPS_BEHIND_WS, "{:?}", house.record.since(mark));
     house.is_at_rest().await;
@@ -245,11 +376,67 @@ async fn a_page_in_a_browser_talks_through_the_gateway() {
     let mark = house.record.mark();
 
     let running = browser(&chromium, house.folder.path(), &pin_of(&house), &origin);
-    let told = timeout(BROWSER, reported(&listener, None, &PAGE.replace("WSS", &url))).await;
+    let told = timeout(BROWSER, reported(&listener, None, &only(PAGE.replace("WSS", &url)))).await;
     let told = told.unwrap_or_else(|_| panic!("the page reported nothing: {}", running.complaints()));
     assert_eq!(told, STEPS, "{:?}", house.record.since(mark));
     let closure = house.closure(mark).await;
     assert_eq!((closure.cause, closure.code), (Cause::Closed, Some(1000)));
     running.signal(Signal::TERM);
     running.ends().await;
+}
+
+/// Tickets for what a page carries in a field, and what it is told where that is refused.
+const BY_TICKET: &str = "[route]\nhosts = [\"localhost\"]\n[origin]\ntell = \"close\"\n[[auth]]\nby = \"jwt\"\nissuer = \"login\"\n\
+     from = [\"authorization\", \"cookie:session\", \"subprotocol:bearer\"]\naudience = [\"chat\"]\nleeway = \"1s\"\n\
+     require = { \"/scope\" = \"chat:join\" }\n[[auth]]\nby = \"ticket\"\nfrom = [\"query:ticket\"]";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_buys_tickets_renews_and_reads_why_it_is_refused_and_no_other_page_does() {
+    let Some(chromium) = chromium() else {
+        println!("passed over: no `chromium` on PATH; apt-get install chromium, or WSGATE_CHROMIUM names one");
+        return;
+    };
+    let listeners = [TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap()];
+    let origins = listeners.each_ref().map(|one| format!("https://localhost:{}", one.local_addr().unwrap().port()));
+    let listed = format!("[origin]\nallow = [\"{}\"]", origins[0]);
+    let house = Plan::plain().policy(BY_TICKET).policy(&listed).build().await;
+    let gate = format!("localhost:{}", house.address().port());
+    let leaf = house.authority.leaf(&["localhost"]);
+    let pins =
+        format!("{},{}", pin_of(&house), pin(&CertificateDer::from_pem_slice(leaf.chain_pem.as_bytes()).unwrap()));
+    let tls: TlsAcceptor = leaf.server().into();
+    let mark = house.record.mark();
+
+    for (number, (script, steps)) in [(LISTED, STEPS_LISTED), (UNLISTED, STEPS_UNLISTED)].into_iter().enumerate() {
+        let page = CALLING.replace("GATE", &gate) + script;
+        let pages = with_tokens(page, Arc::clone(&house.signer));
+        let running = browser(&chromium, house.folder.path(), &pins, &origins[number]);
+        let told = timeout(BROWSER, reported(&listeners[number], Some(tls.clone()), &pages)).await;
+        let told = told.unwrap_or_else(|_| panic!("the page reported nothing: {}", running.complaints()));
+        assert_eq!(told, steps, "{:?}", house.record.since(mark));
+        running.signal(Signal::TERM);
+        running.ends().await;
+    }
+    house.is_at_rest().await;
+    let told = house.record.since(mark);
+    let answered: Vec<_> = told
+        .iter()
+        .filter_map(|event| match event {
+            Event::Answered(answered) => Some((answered.call, answered.origin.as_deref())),
+            _ => None,
+        })
+        .collect();
+    let of_listed = |call| (call, Some(origins[0].as_str()));
+    assert_eq!(answered, ["preflight", "ticket", "ticket", "preflight", "renew"].map(of_listed), "nobody else's");
+    let refused: Vec<_> = told
+        .iter()
+        .filter_map(|event| match event {
+            Event::Refused(refused) => Some(refused.reason),
+            _ => None,
+        })
+        .collect();
+    use Reason::*;
+    let by_listed = [TicketUnknown, TokenExpired, ClaimRequired, TokenSignature, UnknownSession];
+    assert_eq!(refused, [&by_listed[..], &[OriginNotAllowed; 4]].concat());
+    assert_eq!(house.backend.connections(), 2, "the two sessions of the tickets");
 }
