@@ -736,3 +736,134 @@ async fn while_it_drains_nothing_is_sold_or_renewed() {
     drop((backend, folder));
     cases.all(3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_is_good_on_the_host_for_which_it_was_bought() {
+    const OTHER_HOST: &str = "talk.test";
+    let hosts = "[route]\nhosts = [\"chat.test\", \"talk.test\"]";
+    let house = plan().names(&[HOST, OTHER_HOST]).policy(hosts).build().await;
+    let there = async || house.try_wire("127.0.0.1", OTHER_HOST).await.expect("a TLS connection");
+    let of_there = |request: Request| with(request, |request| request.set("Host", OTHER_HOST));
+    let buys_there = async || {
+        let mut wire = there().await;
+        wire.send(&of_there(for_ticket(&house)).bytes()).await;
+        let answer: Value = serde_json::from_slice(&Answer::read(&wire.rest().await.0).body).unwrap();
+        text(&answer, "ticket")
+    };
+    let mut cases = Cases::of("tickets on other hosts");
+    let ticket = buys(&house, &for_ticket(&house)).await;
+    house.refuses_on(there().await, &of_there(showing(&ticket)), Reason::TicketUnknown).await;
+    house.refuses(&showing(&ticket), Reason::TicketUnknown).await;
+    cases.held("AU26", "another host of the policy");
+    let ticket = buys_there().await;
+    house.refuses(&showing(&ticket), Reason::TicketUnknown).await;
+    let ticket = buys_there().await;
+    house.admits_on(there().await, &of_there(showing(&ticket))).await;
+    cases.held("AU26", "the other way round, and the twin");
+    let ticket = buys(&house, &for_ticket(&house)).await;
+    house.admits(&with(showing(&ticket), |request| request.set("Host", "Chat.test:8443"))).await;
+    cases.held("AU26", "the same host in another spelling");
+    cases.all(3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tickets_session_is_its_buyers_whoever_shows_it() {
+    let house = plan().policy("[upstream]\nidentity = { x-user-id = \"/sub\" }").build().await;
+    let bob = token_of(&house, "bob", 0, "t-bob");
+    let answer = gets(&house, &for_ticket(&house)).await;
+    let (ticket, id) = (text(&answer, "ticket"), text(&answer, "session"));
+    let mark = house.record.mark();
+    let shown = with(showing(&ticket), |request| request.set("Cookie", format!("session={bob}")));
+    let (mut session, _) = house.session_of(&shown).await;
+    assert_eq!(house.record.opened(mark).await.who.subject.as_deref(), Some("login/alice"));
+    assert_eq!(house.backend.last().request().one("x-user-id"), Some("alice"));
+    refused(&house, &renewal(&id, &bob), Reason::UnknownSession).await;
+    gets(&house, &renewal(&id, &house.signer.token())).await;
+    session.echoes("I am alice").await;
+    drop(session);
+    house.is_at_rest().await;
+    house
+        .admits(&with(showing(""), |request| {
+            request.target("/chat");
+            request.set("Cookie", format!("session={bob}"));
+        }))
+        .await;
+    assert_eq!(house.backend.last().request().one("x-user-id"), Some("bob"), "the twin: his cookie without a ticket");
+    cases::held("AU26", "a ticket beside another's cookie");
+}
+
+/// How a proxy speaks for its clients.
+#[derive(Clone, Copy)]
+enum Proxy {
+    Header,
+    Forwarded,
+}
+
+/// What a call is answered that a proxy sends on for this client: its JSON, or why it is refused.
+async fn through(house: &House, proxy: Proxy, client: &str, call: &Request) -> Result<Value, Reason> {
+    let mark = house.record.mark();
+    let mut wire = wire_through(house, proxy, client).await;
+    wire.send(&for_client(proxy, client, call).bytes()).await;
+    let answer = Answer::read(&wire.rest().await.0);
+    if answer.status != 200 {
+        return Err(house.record.refused(mark).await.reason);
+    }
+    let who = house.record.answered(mark).await.who;
+    assert_eq!(who.client.map(|client| client.to_string()).as_deref(), Some(client), "the record names the client");
+    Ok(serde_json::from_slice(&answer.body).unwrap())
+}
+
+async fn wire_through(house: &House, proxy: Proxy, client: &str) -> Wire {
+    let mut wire = house.plain_wire().await;
+    if let Proxy::Header = proxy {
+        wire.send(format!("PROXY TCP4 {client} 192.0.2.1 4711 443\r\n").as_bytes()).await;
+    }
+    wire
+}
+
+fn for_client(proxy: Proxy, client: &str, request: &Request) -> Request {
+    with(request.clone(), |request| {
+        if let Proxy::Forwarded = proxy {
+            request.set("X-Forwarded-For", client);
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_proxy_calls_are_judged_by_the_clients_address() {
+    let mut cases = Cases::of("calls behind a proxy");
+    for (name, proxy, mode) in
+        [("PROXY", Proxy::Header, "proxy_protocol"), ("X-Forwarded-For", Proxy::Forwarded, "x_forwarded_for")]
+    {
+        let listener = format!("proxy = \"{mode}\"\ntrusted = [\"127.0.0.1/32\"]");
+        let plan = plan().gateway(ADMIN).gateway("[address]\nfailures = \"1/h burst 1\"");
+        let house = plan.without_tls().listener(&listener).build().await;
+        let (alice, stranger) = (house.signer.token(), Signer::es256().token());
+        let named = with(house.request(), |request| request.target(format!("/chat?wsgate_session={ID}")));
+        let mut session = wire_through(&house, proxy, "203.0.113.1").await;
+        House::opened(&mut session, &for_client(proxy, "203.0.113.1", &named)).await;
+        let good = [for_ticket(&house), renewal(ID, &alice)];
+        let wrong = [call("/.wsgate/ticket?path=/chat", Some(&stranger)), renewal(ID, &stranger)];
+        let through = async |client: &str, call: &Request| through(&house, proxy, client, call).await.map(drop);
+
+        for (number, (wrong, good)) in (2..).zip(wrong.iter().zip(&good)) {
+            let client = format!("203.0.113.{number}");
+            assert_eq!(through(&client, good).await, Ok(()), "{name}");
+            assert_eq!(through(&client, wrong).await, Err(Reason::TokenSignature), "{name}");
+            assert_eq!(through(&client, good).await, Err(Reason::AddressFailures), "{name}");
+            assert_eq!(through("203.0.113.9", good).await, Ok(()), "{name}: another's budget is its own");
+        }
+        cases.held("AU26", &format!("{name}: failed attempts"));
+        let order = json!({ "address": "203.0.113.8" });
+        assert_eq!(orders(&house, "POST", &order).await, Some(0), "{name}");
+        for good in &good {
+            assert_eq!(through("203.0.113.8", good).await, Err(Reason::AccessRevoked), "{name}");
+            assert_eq!(through("203.0.113.9", good).await, Ok(()), "{name}");
+        }
+        session.echoes("it was renewed").await;
+        drop(session);
+        house.is_at_rest().await;
+        cases.held("AU28", &format!("{name}: a network that was revoked"));
+    }
+    cases.all(4);
+}
