@@ -8,12 +8,14 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::admin::{ADMIN, tell};
 use support::backend::{SWITCHING, Seen, Step};
 use support::frames::{CLOSE, FIN, close_body, masked};
 use support::house::{HOST, ORIGIN};
+use support::time::{Stopped, passes};
 use support::tokens::{Signer, now};
 use support::{Answer, Cases, House, Plan, Request, Wire, cases, nobody_listens, within};
 use tokio::sync::Barrier;
@@ -420,7 +422,7 @@ async fn a_renewed_session_outlives_its_first_token() {
             assert_eq!(text(&answer, "session"), ID);
             let expires = answer["expires"].as_u64().unwrap();
             assert!((now() + 295..=now() + 301).contains(&expires), "{answer}");
-            let past = tokio::time::timeout(std::time::Duration::from_secs(6), session.frame()).await;
+            let past = tokio::time::timeout(Duration::from_secs(6), session.frame()).await;
             assert!(past.is_err(), "nothing ends it: {past:?}");
             session.echoes("my first token is over").await;
             session.closes(1000).await;
@@ -866,4 +868,72 @@ async fn behind_a_proxy_calls_are_judged_by_the_clients_address() {
         cases.held("AU28", &format!("{name}: a network that was revoked"));
     }
     cases.all(4);
+}
+
+#[tokio::test]
+async fn a_ticket_that_is_shown_late_opens_nothing_and_leaves_room_for_another() {
+    let house = plan().build().await;
+    let (in_time, late) = (buys(&house, &for_ticket(&house)).await, buys(&house, &for_ticket(&house)).await);
+    passes(Duration::from_secs(15)).await;
+    house.admits(&showing(&in_time)).await;
+    passes(Duration::from_secs(15)).await;
+    house.refuses(&showing(&late), Reason::TicketUnknown).await;
+    cases::held("AU26", "a ticket that is shown after 30 s");
+    for _ in 0..32 {
+        buys(&house, &for_ticket(&house)).await;
+    }
+    refused(&house, &for_ticket(&house), Reason::TicketsUnused).await;
+    passes(Duration::from_secs(30)).await;
+    house.admits(&showing(&buys(&house, &for_ticket(&house)).await)).await;
+    cases::held("AU26", "tickets that nobody used in time");
+}
+
+/// The bound on the bytes of the credentials that bought what is unused.
+const MOST_BYTES: usize = 32 << 20;
+
+#[tokio::test]
+async fn a_till_that_is_full_sells_nothing_and_forgets_nothing() {
+    const AT_A_TIME: usize = 16;
+    let house = plan().without_tls().build().await;
+    let large = |number: usize| {
+        house.signer.token_with(|claims| {
+            claims.insert("sub".into(), json!(format!("subject-{number:04}")));
+            claims.insert("pad".into(), json!("x".repeat(5700)));
+        })
+    };
+    let length = large(0).len();
+    let fits = MOST_BYTES / length;
+    // 32 are a subject's, and 512 a network's.
+    let buyers: Vec<_> =
+        (0..=fits / 32).map(|number| call("/.wsgate/ticket?path=/chat", Some(&large(number)))).collect();
+    let buy = async |number: usize| {
+        let tcp = Wire::tcp_from(&format!("127.0.1.{}", number / 512), house.address()).await.unwrap();
+        let mut wire = Wire::over(tcp);
+        wire.send(&buyers[number / 32].bytes()).await;
+        Answer::read(&wire.rest().await.0)
+    };
+    let ticket = |answer: &Answer| {
+        assert_eq!(answer.status, 200, "{}", answer.head);
+        text(&serde_json::from_slice(&answer.body).unwrap(), "ticket")
+    };
+    // However long this takes, none of them is late.
+    let stopped = Stopped::clock();
+    let first = ticket(&buy(0).await);
+    for begin in (1..fits).step_by(AT_A_TIME) {
+        let batch = (begin..fits.min(begin + AT_A_TIME)).map(&buy);
+        futures_util::future::join_all(batch).await.iter().for_each(|answer| drop(ticket(answer)));
+    }
+    let mark = house.record.mark();
+    let full = buy(fits).await;
+    assert_eq!((full.status, full.one("retry-after").is_some()), (503, true), "{}", full.head);
+    assert_eq!(house.record.refused(mark).await.reason, Reason::TicketsFull);
+    let mut wire = house.plain_wire().await;
+    House::opened(&mut wire, &showing(&first)).await;
+    wire.echoes("the first of them is good still").await;
+    let last = ticket(&buy(fits).await);
+    assert_eq!(buy(fits).await.status, 503, "there was room for one");
+    drop((stopped, wire));
+    house.is_at_rest().await;
+    house.admits_on(house.plain_wire().await, &showing(&last)).await;
+    cases::held("AU26", "a till that is full");
 }

@@ -29,6 +29,7 @@ pub mod process;
 pub mod queues;
 pub mod shipped;
 pub mod stand;
+pub mod time;
 pub mod tokens;
 pub mod weak;
 
