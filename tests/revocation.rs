@@ -493,3 +493,41 @@ async fn eight_thousand_sessions_end_within_a_second() {
     assert!(ended.as_millis() < 1000, "{ended:?}");
     cases::held("AU28", "8000 sessions at once");
 }
+
+/// A way in by tokens that live so long at most.
+fn living(life: &str) -> String {
+    let way = "[[auth]]\nby = \"jwt\"\nissuer = \"login\"\nfrom = [\"authorization\"]\naudience = [\"chat\"]";
+    format!("{way}\nmax_life = \"{life}\"\nleeway = \"30s\"\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_end_an_entry_lasts_as_long_as_the_longest_token_may() {
+    let plan = Plan::plain().gateway(ADMIN).policy(&living("20m"));
+    let house = plan.second_policy("other", &format!("[route]\npaths = [\"/other\"]\n{}", living("2h"))).build().await;
+    let lasts = async |path: &str, body: Value| {
+        let before = now();
+        let (status, told) = tell(&house, "POST", path, &body).await;
+        assert_eq!(status, 200, "{body}: {told}");
+        let until: jiff::Timestamp = told["entry"]["until"].as_str().unwrap().parse().unwrap();
+        let until = u64::try_from(until.as_second()).unwrap();
+        (until.saturating_sub(now()))..=(until - before)
+    };
+    let mut cases = Cases::of("ends of entries");
+    let two_hours = 7230;
+    for (name, path, body) in [
+        ("a subject", "/api/revoke", json!({ "subject": "alice" })),
+        ("a token", "/api/revoke", json!({ "token_id": "t" })),
+        ("a network", "/api/deny", json!({ "address": "203.0.113.0/24" })),
+    ] {
+        assert!(lasts(path, body).await.contains(&two_hours), "{name}");
+        cases.held("AU28", name);
+    }
+    assert!(lasts("/api/revoke", json!({ "subject": "bob", "for": "10m" })).await.contains(&600), "who says is obeyed");
+    house.rewrite("policies/other.toml", &living("4h"));
+    house.reloads().await;
+    assert!(lasts("/api/revoke", json!({ "subject": "carol" })).await.contains(&14_430));
+    cases.held("AU28", "by the policies as they are");
+    assert!(lasts("/api/revoke", json!({ "subject": "alice" })).await.contains(&14_430));
+    cases.held("AU28", "once more");
+    cases.all(5);
+}

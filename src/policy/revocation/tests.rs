@@ -2,6 +2,9 @@ use serde_json::Value;
 
 use super::order::{End, Order};
 use super::*;
+use crate::policy::admission::tests::policy;
+use crate::policy::auth::{JwtRules, TicketRules, TokenRules, fixtures};
+use crate::policy::forward::CredentialForwarding;
 
 const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 const ID: &str = "0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a";
@@ -222,4 +225,28 @@ fn a_list_is_read_with_every_mistake_in_its_place() {
     let many: String = (0..=MOST_ENTRIES).map(|number| format!("subject {number} until=1\n")).collect();
     assert!(list::parse(&many).unwrap_err()[0].message.contains("more than 10000 entries"));
     assert!(list::parse(&format!("subject {} until=1", "x".repeat(5000))).unwrap_err()[0].message.contains("longer"));
+}
+
+#[test]
+fn an_entry_lasts_by_default_as_long_as_the_longest_token_may() {
+    let seconds = Duration::from_secs;
+    let jwt =
+        |life, leeway| Auth::Jwt(JwtRules { max_life: seconds(life), leeway: seconds(leeway), ..fixtures::rules() });
+    let word = || Auth::Token(TokenRules { tokens: "chat.tokens".into(), from: Vec::new() });
+    let ticket = || Auth::Ticket(TicketRules { from: Vec::new() });
+    let cases = [
+        ("one way", vec![vec![jwt(600, 5)]], 605),
+        ("the longer of two ways", vec![vec![jwt(600, 5), jwt(3600, 5)]], 3605),
+        ("the longer of two policies", vec![vec![jwt(3600, 5)], vec![jwt(600, 5)]], 3605),
+        ("leeway is life", vec![vec![jwt(600, 300)], vec![jwt(800, 5)]], 900),
+        ("beside what does not say", vec![vec![jwt(600, 5), word(), ticket()], vec![Auth::Backend]], 605),
+        ("longer than a day", vec![vec![jwt(3 * 86_400, 0), word()]], 3 * 86_400),
+        ("where none says", vec![vec![word()], vec![Auth::Backend], vec![Auth::Open]], 86_400),
+        ("without a policy", Vec::new(), 86_400),
+    ];
+    for (name, ways, expected) in &cases {
+        let policies: Vec<Policy> = ways.iter().map(|ways| policy(ways.clone(), CredentialForwarding::Strip)).collect();
+        assert_eq!(longest_life(policies.iter()).as_secs(), *expected, "{name}");
+    }
+    assert_eq!(cases.len(), 8);
 }
