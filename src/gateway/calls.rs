@@ -174,6 +174,7 @@ mod tests {
     use crate::policy::admission::authorize;
     use crate::policy::auth::algorithm::Algorithm;
     use crate::policy::auth::fixtures::{CLAIMS, NOW, Signer};
+    use crate::policy::refusal::Answer;
     use crate::policy::revocation::{Entry, Target};
     use crate::policy::screen::{Transport, screen};
     use crate::policy::standing::Standing;

@@ -276,7 +276,8 @@ faults! {
             "HS12 a subprotocol twice",
             "HS12 a thousand subprotocols",
             "HS12 subprotocols that are no tokens",
-        ];
+        ]
+        Auth ["AU19 two credentials in one place"];
     /// The bytes of a head are bounded, and the number of its fields is not.
     FieldsUncounted: Handshake ["H104 a thousand fields"];
     /// A head may have any number of bytes and fields.
