@@ -430,7 +430,8 @@ faults! {
             "AU05 words that are no token",
             "AU06 ECDSA signatures without a key",
             "AU08 keys that the token brings or points at",
-        ];
+        ]
+        Dos ["H106 refusals that are not read"];
     /// Parts behind the third are passed over.
     PartsUncounted: Auth ["AU05 too few or too many parts"];
     /// `alg` may be `none`.
