@@ -203,6 +203,8 @@ async fn a_wrong_order_names_its_member_and_changes_nothing() {
         ("POST", "/api/revoke", r#"{"subject":["alice"]}"#, 400, "`subject`"),
         ("POST", "/api/revoke", r#"{"subject":"alice","until":1}"#, 400, "`until`"),
         ("POST", "/api/revoke", r#"{"subject":"alice","for":"0s"}"#, 400, "`for`"),
+        ("POST", "/api/revoke", r#"{"subject":"alice","for":"100000000h"}"#, 400, "`for`"),
+        ("POST", "/api/revoke", r#"{"subject":"alice","until":253402300800}"#, 400, "`until`"),
         ("POST", "/api/revoke", r#"{"policy":"chess"}"#, 404, "`policy`"),
         ("POST", "/api/deny", r#"{"subject":"alice"}"#, 400, "`subject`"),
         ("POST", "/api/deny", r#"{"address":"127.0.0.1/8"}"#, 400, "`address`"),

@@ -10,7 +10,7 @@ use super::fault::Fault;
 use crate::event::Level;
 use crate::gateway::clock;
 use crate::gateway::ledger::{Kept, Revoked};
-use crate::policy::revocation::order::{End, Order};
+use crate::policy::revocation::order::{LAST_TIME, Order};
 use crate::policy::revocation::{Entry, RevocationSet, Target, longest_life};
 use crate::units::UnixSeconds;
 
@@ -81,15 +81,11 @@ impl Admin {
             return Err(Fault::UnknownPolicy);
         }
         let since = matches!(target, Target::Subject { .. }).then(|| since.unwrap_or(now));
+        let longest = || longest_life(snapshot.policies.iter().map(AsRef::as_ref));
         let until = match end {
-            None => now.saturating_add(longest_life(snapshot.policies.iter().map(AsRef::as_ref))),
-            Some(End::After(span)) => now.saturating_add(span),
-            Some(End::At(until)) => until,
+            None => now.saturating_add(longest()).min(LAST_TIME),
+            Some(end) => end.at(now)?,
         };
-        if until <= now {
-            let member = if matches!(end, Some(End::After(_))) { "for" } else { "until" };
-            return Err(Fault::Malformed(format!("`{member}`: the entry would be over already")));
-        }
         Ok(Entry { target, since, until })
     }
 }

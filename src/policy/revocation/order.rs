@@ -4,15 +4,17 @@
 use std::fmt;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::{SignedDuration, Timestamp};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::{Entry, Target, is_word, not_a_word};
 use crate::units::{UnixSeconds, parse_duration};
 
-/// The last second of the year 9999.
-const LAST_TIME: i64 = 253_402_300_799;
+/// The last second of the year 9999: of no later time is there a form that is read again.
+pub const LAST_TIME: UnixSeconds = UnixSeconds(253_402_300_799);
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 /// Bytes of a member's name that are told.
 const SHOWN_NAME: usize = 64;
 
@@ -34,6 +36,23 @@ pub enum End {
     At(UnixSeconds),
     /// So long from now.
     After(Duration),
+}
+
+impl End {
+    /// The second that it means at `now`: one that is to come, and that can be written and read again.
+    pub fn at(self, now: UnixSeconds) -> Result<UnixSeconds, Wrong> {
+        let (member, until) = match self {
+            Self::At(until) => ("until", until),
+            Self::After(span) => ("for", now.saturating_add(span)),
+        };
+        match until {
+            _ if until <= now => Err(Wrong(format!("`{member}`: the entry would be over already"))),
+            _ if until > LAST_TIME => {
+                Err(Wrong(format!("`{member}`: the entry may end at {} at the latest", show_time(LAST_TIME))))
+            }
+            _ => Ok(until),
+        }
+    }
 }
 
 /// What is wrong with an order, and with which member of it.
@@ -120,7 +139,10 @@ impl<'j> Fields<'j> {
 }
 
 fn wrong_time(name: &str) -> Wrong {
-    Wrong(format!("`{name}` must be a time, such as \"2030-01-31T12:00:00Z\" or seconds since 1970"))
+    Wrong(format!(
+        "`{name}` must be a time up to {}, such as \"2030-01-31T12:00:00Z\" or seconds since 1970",
+        show_time(LAST_TIME)
+    ))
 }
 
 fn listed(kinds: &[&str]) -> String {
@@ -183,7 +205,7 @@ impl Target {
 fn time_of(value: &Value) -> Option<UnixSeconds> {
     match value {
         Value::String(text) => read_time(text),
-        _ => value.as_u64().filter(|seconds| i64::try_from(*seconds).is_ok_and(|it| it <= LAST_TIME)).map(UnixSeconds),
+        _ => value.as_u64().map(UnixSeconds).filter(|time| *time <= LAST_TIME),
     }
 }
 
@@ -192,13 +214,20 @@ pub(super) fn read_time(text: &str) -> Option<UnixSeconds> {
     let seconds = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         text.parse().ok()?
     } else {
-        text.parse::<Timestamp>().ok()?.as_second()
+        text.parse().ok().map(Timestamp::as_second).or_else(|| last_days(text))?
     };
-    u64::try_from(seconds).ok().filter(|_| seconds <= LAST_TIME).map(UnixSeconds)
+    u64::try_from(seconds).ok().map(UnixSeconds).filter(|time| *time <= LAST_TIME)
 }
 
-/// A time as RFC 3339 in UTC.
+/// A time as [`show_time`] writes it, of the days of the year 9999 too, which are no `Timestamp` any longer.
+fn last_days(text: &str) -> Option<i64> {
+    let whole = text.strip_suffix('Z').filter(|civil| civil.len() == "9999-12-31T23:59:59".len())?;
+    Some(whole.parse::<DateTime>().ok()?.duration_since(EPOCH).as_secs())
+}
+
+/// A time as RFC 3339 in UTC; a later one than [`LAST_TIME`] as that.
 pub fn show_time(time: UnixSeconds) -> String {
-    let second = i64::try_from(time.0).unwrap_or(LAST_TIME).min(LAST_TIME);
-    Timestamp::from_second(second).map_or_else(|_| time.0.to_string(), |time| time.to_string())
+    let seconds = i64::try_from(time.min(LAST_TIME).0).unwrap_or_default();
+    let shown = EPOCH.saturating_add(SignedDuration::from_secs(seconds));
+    format!("{shown}Z")
 }

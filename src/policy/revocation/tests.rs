@@ -1,6 +1,6 @@
 use serde_json::Value;
 
-use super::order::{End, Order};
+use super::order::{End, LAST_TIME, Order, show_time};
 use super::*;
 use crate::policy::admission::tests::policy;
 use crate::policy::auth::{JwtRules, TicketRules, TokenRules, fixtures};
@@ -177,6 +177,42 @@ fn an_order_is_read_whole_or_not_at_all() {
         let json = Value::Object(kind.to_json()).to_string();
         let Order { target, since, end } = read(&json);
         assert_eq!((target, since, end), (kind.target, kind.since, Some(End::At(kind.until))), "{json}");
+    }
+}
+
+#[test]
+fn whatever_end_is_taken_is_read_again_from_what_is_written() {
+    let last = LAST_TIME.0;
+    let left = last - NOW.0;
+    let ends = [0, 1, NOW.0, NOW.0 + 1, 253_402_207_200, 253_402_207_201, last - 86_400, last - 1, last, last + 1]
+        .into_iter()
+        .chain([4_102_444_800, 1 << 40, u64::MAX >> 1, u64::MAX])
+        .map(|second| (End::At(UnixSeconds(second)), second));
+    let spans =
+        [0, 1, 3600, 1 << 31, left - 93_600, left - 1, left, left + 1, 360_000_000_000, i64::MAX as u64, u64::MAX]
+            .map(|span| (End::After(Duration::from_secs(span)), NOW.0.saturating_add(span)));
+    let mut ran = [0, 0];
+    for (end, second) in ends.chain(spans) {
+        let is_taken = NOW.0 < second && second <= last;
+        ran[usize::from(is_taken)] += 1;
+        match end.at(NOW) {
+            Err(why) => assert!(!is_taken, "{end:?}: {why}"),
+            Ok(until) => {
+                assert!(is_taken, "{end:?}");
+                let entry = Entry { since: Some(until), until, ..entry("subject", "alice", None) };
+                let json = Value::Object(entry.to_json()).to_string();
+                let read = Order::read(json.as_bytes(), &KINDS).unwrap_or_else(|why| panic!("{json}: {why}"));
+                assert_eq!((read.since, read.end), (Some(until), Some(End::At(until))), "{json}");
+                let line = format!("subject alice until={} since={}", show_time(until), until.0);
+                assert_eq!(list::parse(&line).unwrap().entries(), [entry], "{line}");
+            }
+        }
+    }
+    assert_eq!(ran, [9, 16]);
+    assert_eq!(show_time(LAST_TIME), "9999-12-31T23:59:59Z");
+    assert_eq!(show_time(UnixSeconds(u64::MAX)), show_time(LAST_TIME));
+    for wrong in ["2027-01-15Z", "9999-12-31T23:59:59", "9999-12-32T23:59:59Z", "9999-12-31T23:59:59+01:00Z"] {
+        assert!(list::parse(&format!("subject alice until={wrong}")).is_err(), "{wrong}");
     }
 }
 
