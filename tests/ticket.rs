@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::admin::{ADMIN, tell};
+use support::admin::{self, ADMIN, tell};
 use support::backend::{SWITCHING, Seen, Step};
 use support::frames::{CLOSE, FIN, close_body, masked};
 use support::house::{HOST, ORIGIN};
@@ -479,6 +479,29 @@ async fn only_its_own_subject_renews_a_session_and_nobody_learns_of_another() {
     refused(&house, &renewal(ID, &alice), Reason::UnknownSession).await;
     cases.held("AU28", "a session that is gone");
     cases.all(3 + wrong.len() + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_ending_is_renewed_no_longer() {
+    let house = plan().gateway(ADMIN).policy("[session]\nclose_timeout = \"30s\"").build().await;
+    let mut cases = Cases::of("renewals of sessions that are ending");
+    for (name, seconds, code) in [("its lease is over", 3, 4401), ("it is ended by a call", 300, 4403)] {
+        let mark = house.record.mark();
+        let (mut session, _) = house.session_of(&called(&house, ID, seconds)).await;
+        let id = house.record.opened(mark).await.who.id;
+        if seconds == 300 {
+            gets(&house, &renewal(ID, &house.signer.token())).await;
+            session.echoes("the twin: it was renewed").await;
+            assert_eq!(admin::call(&house, "DELETE", &format!("/api/sessions/{id}"), "", "").await.0, 200);
+        }
+        // It is told, and says nothing.
+        assert_eq!(session.frame().await.and_then(|frame| frame.close_code()), Some(code), "{name}");
+        refused(&house, &renewal(ID, &house.signer.token()), Reason::UnknownSession).await;
+        cases.held("AU28", name);
+        drop(session);
+        house.is_at_rest().await;
+    }
+    cases.all(2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -122,12 +122,16 @@ impl Resident {
     }
 
     /// Gives it the lease of a fresher credential; when it ends then. A credential by which it may not stay changes nothing,
-    /// and is none of its own.
+    /// and is none of its own; nor is one that comes to a session which is ending.
     pub(super) fn renew(&self, snapshot: &ArcSwap<Snapshot>, fresh: Renewal) -> Result<UnixSeconds, Refusal> {
         let mut renewal = self.renewal();
         let upheld = self.judge_by(Some(&fresh), &snapshot.load_full()).map_err(|_| Reason::UnknownSession)?;
-        *renewal = Some(Box::new(fresh));
         self.control.adopt(terms(&upheld));
+        // Adopted first, looked at then: an end that begins before its task has its turn is found here.
+        if self.control.is_ending() {
+            return Err(Reason::UnknownSession.into());
+        }
+        *renewal = Some(Box::new(fresh));
         let left = upheld.policy.session.max_age.saturating_sub(self.since.elapsed());
         let oldest = clock::unix_now().saturating_add(left);
         Ok(upheld.session_until.map_or(oldest, |until| until.min(oldest)))

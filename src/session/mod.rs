@@ -258,6 +258,11 @@ impl Session {
         self.ended()
     }
 
+    /// Whether it has begun to end, or is over.
+    pub fn is_closing(&self) -> bool {
+        self.phase != Phase::Open
+    }
+
     /// How the session ended; `None` while it lives.
     pub fn poll_closed(&self) -> Option<Ended> {
         (self.phase == Phase::Closed).then(|| self.ended())

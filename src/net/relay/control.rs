@@ -28,6 +28,8 @@ struct Request {
     /// Whether access was taken away, whatever else ended it before.
     is_revoked: AtomicBool,
     is_cut: AtomicBool,
+    /// Whether the session has begun to end, whatever for.
+    is_closing: AtomicBool,
     /// Whether `terms` holds some that nobody took: no lock is taken while it does not.
     has_terms: AtomicBool,
     terms: Mutex<Option<Terms>>,
@@ -79,6 +81,17 @@ impl Control {
     /// Gives the session a turn.
     pub fn wake(&self) {
         self.0.waker.wake();
+    }
+
+    /// Whether its end was asked for, or has begun: no other terms can keep it.
+    pub fn is_ending(&self) -> bool {
+        let Request { cause, is_revoked, is_cut, is_closing, .. } = self.0.as_ref();
+        cause.get().is_some() || [is_revoked, is_cut, is_closing].into_iter().any(|flag| flag.load(Ordering::Acquire))
+    }
+
+    /// Notes that the session has begun to end.
+    pub(super) fn closes(&self) {
+        self.0.is_closing.store(true, Ordering::Release);
     }
 
     /// Ends the session at once: nothing more is read or written.

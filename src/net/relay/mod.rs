@@ -149,6 +149,9 @@ impl Turns {
             backend.is_quiet = false;
             loop {
                 SCRATCH.with_borrow_mut(|scratch| self.poll(client, backend, scratch, now, cx));
+                if self.session.is_closing() {
+                    self.control.closes();
+                }
                 if let Some(ended) = self.session.poll_closed() {
                     return Poll::Ready(ended);
                 }

@@ -281,6 +281,34 @@ async fn an_end_from_outside_is_told_at_a_boundary() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_asks_learns_that_a_session_is_ending_whatever_for() {
+    type End = fn(&Control);
+    let asked: [(&str, End); 4] = [
+        ("nothing", |_| ()),
+        ("a drain", |control| assert!(control.end(Cause::Drain))),
+        ("a revocation", |control| assert!(control.end(Cause::Revoked))),
+        ("a cut", Control::cut),
+    ];
+    for (name, end) in asked {
+        let control = Control::new();
+        end(&control);
+        assert_eq!(control.is_ending(), name != "nothing", "{name}");
+    }
+    let sent = [
+        ("a message", frame(true, b"hello"), false),
+        ("its client's Close", close(true, 1000), true),
+        ("a frame that breaks the grammar", frame(false, b"hello"), true),
+    ];
+    for (name, bytes, is_ending) in sent {
+        let mut rig = run(roomy(), 1 << 20, b"");
+        rig.client.write_all(&bytes).await.unwrap();
+        assert_eq!(read(&mut rig.backend, 8).await.len(), 8, "{name}: it was judged");
+        assert_eq!(rig.control.is_ending(), is_ending, "{name}");
+        rig.task.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_revocation_counts_above_what_ended_a_session_before() {
     let mut lived = Vec::new();
     for is_revoked in [true, false] {
