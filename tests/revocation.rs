@@ -134,6 +134,23 @@ async fn each_kind_ends_its_sessions_and_refuses_newcomers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_close_is_gone_with_its_place() {
+    let house = plan().build().await;
+    let mut session = house.session().await;
+    let begun = tokio::time::Instant::now();
+    revoked(&house, &json!({ "subject": "alice" })).await;
+    assert_eq!(session.frame().await.and_then(|frame| frame.close_code()), Some(4403));
+    // It says nothing, ends nothing and keeps its socket open.
+    assert!(session.frame().await.is_none(), "its stream ends");
+    within("its place is free", async { while call(&house, "GET", "/api/sessions", "", "").await.1["total"] != 0 {} })
+        .await;
+    let lived = begun.elapsed();
+    assert!(lived < Duration::from_millis(1900), "the second, and not the time to linger: {lived:?}");
+    drop(session);
+    cases::held("AU28", "a client that ignores its Close");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_logs_in_again_comes_in_and_whoever_does_not_say_when_does_not() {
     let way = "[[auth]]\nby = \"token\"\ntokens = \"chat.tokens\"\nfrom = [\"query:token\"]";
     let line = format!("{} kiosk use_until=9000-01-01T00:00:00Z\n", digest(WORD));

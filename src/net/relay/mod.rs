@@ -26,7 +26,7 @@ use tokio::time::{self, sleep, timeout};
 
 use crate::event::SharedObserver;
 use crate::net::abandon::Abandon;
-use crate::session::{By, Cause, EndKind, Ended, Session, ShortFrame, Side, Traffic};
+use crate::session::{By, Cause, EndKind, Ended, Session, SessionRules, ShortFrame, Side, Traffic};
 use alarm::Alarm;
 use control::Asked;
 use wire::{Drained, Wire};
@@ -75,12 +75,12 @@ where
         let Self { client, backend, backend_leftover, session, control, observer, places } = self;
         let mut client = Wire::new(client, Vec::new());
         let mut backend = Wire::new(backend, backend_leftover);
-        let mut turns = Turns { session, observer, control };
+        let mut turns = Turns { session, observer, control, revoked: None };
         // What an `async fn` takes as an argument and moves, its future holds twice.
         async move {
             let ended = turns.carry_out(&mut client, &mut backend).await;
             tell(&ended);
-            linger(&mut client, &mut backend, &turns.control).await;
+            linger(&mut client, &mut backend, &turns.control, turns.revoked).await;
             if ended.cause == Cause::WriteStall {
                 // The side that took nothing will not take what the kernel keeps for it.
                 match ended.by {
@@ -94,23 +94,34 @@ where
     }
 }
 
-/// Ends both streams; a side that does not end in time, or that is cut, is dropped.
-async fn linger<C, B>(client: &mut Wire<C>, backend: &mut Wire<B>, control: &Control)
+/// Ends both streams; a side that does not end in time, or that is cut, is dropped. Where access was taken away, `revoked`
+/// says when: that session has no longer here than it had to close, and each stream's end is tried once in any case.
+async fn linger<C, B>(client: &mut Wire<C>, backend: &mut Wire<B>, control: &Control, revoked: Option<Instant>)
 where
     C: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
     let closing = poll_fn(|cx| {
-        if matches!(control.poll(cx), Asked::Cut) {
+        let asked = control.poll(cx);
+        if matches!(asked, Asked::Cut) {
             return Poll::Ready(());
         }
         SCRATCH.with_borrow_mut(|scratch| {
             let client = client.poll_linger(scratch, cx);
             let backend = backend.poll_linger(scratch, cx);
+            let is_revoked_since = revoked.is_none() && matches!(asked, Asked::End(Cause::Revoked));
+            if is_revoked_since {
+                return Poll::Ready(());
+            }
             if client.is_ready() { backend } else { Poll::Pending }
         })
     });
-    let _ = timeout(LINGER, closing).await;
+    let longest = revoked.map_or(LINGER, |at| {
+        let gone = time::Instant::now().into_std().saturating_duration_since(at);
+        SessionRules::REVOKED_LIMIT.saturating_sub(gone)
+    });
+    // What waits here is tried before the time is looked at.
+    let _ = timeout(longest, closing).await;
 }
 
 /// What the two directions share.
@@ -119,6 +130,8 @@ struct Turns {
     observer: SharedObserver,
     /// It knows, too, what the observer was told of.
     control: Control,
+    /// When it was learned that access is taken away.
+    revoked: Option<Instant>,
 }
 
 /// Whether a turn changed anything.
@@ -142,7 +155,12 @@ impl Turns {
             match self.control.poll(cx) {
                 Asked::Nothing => {}
                 Asked::Adopt(Terms { rules, credential_ends }) => self.session.adopt(rules, credential_ends, now),
-                Asked::End(cause) => self.session.begin_close(cause, now),
+                Asked::End(cause) => {
+                    if cause == Cause::Revoked {
+                        self.revoked.get_or_insert(now);
+                    }
+                    self.session.begin_close(cause, now);
+                }
                 Asked::Cut => return Poll::Ready(self.session.cut()),
             }
             client.is_quiet = false;

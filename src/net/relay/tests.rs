@@ -309,6 +309,40 @@ async fn whoever_asks_learns_that_a_session_is_ending_whatever_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_whose_access_is_taken_away_does_not_linger_beyond_its_second() {
+    #[rustfmt::skip]
+    let ends = [
+        ("nobody says Close", Cause::Revoked, false, SECOND),
+        ("both say Close and keep their sockets", Cause::Revoked, true, SECOND),
+        ("the twin: another cause", Cause::Drain, true, LINGER),
+    ];
+    for (name, cause, says_close, lasts) in ends {
+        let mut rig = run(roomy(), 1 << 10, b"");
+        assert!(rig.control.end(cause));
+        let told = Instant::now();
+        assert_eq!(read(&mut rig.client, 2).await, [0x88, 2], "{name}");
+        let [high, low] = [rig.client.read_u8().await.unwrap(), rig.client.read_u8().await.unwrap()];
+        if says_close {
+            rig.client.write_all(&close(true, u16::from_be_bytes([high, low]))).await.unwrap();
+            rig.backend.write_all(&close(false, 1001)).await.unwrap();
+        }
+        rig.task.await.unwrap();
+        assert_eq!(told.elapsed(), lasts, "{name}");
+        assert_eq!(rest(&mut rig.client).await, b"", "{name}: its stream ends");
+    }
+    // One that is over already, and lingers.
+    let mut rig = run(roomy(), 1 << 10, b"");
+    rig.client.write_all(&close(true, 1000)).await.unwrap();
+    assert_eq!(read(&mut rig.backend, 8).await.len(), 8);
+    rig.backend.write_all(&close(false, 1000)).await.unwrap();
+    assert_eq!(rest(&mut rig.client).await, close(false, 1000));
+    let over = Instant::now();
+    assert!(rig.control.end(Cause::Revoked));
+    assert_eq!(rig.task.await.unwrap().cause, Cause::Closed);
+    assert_eq!(over.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_revocation_counts_above_what_ended_a_session_before() {
     let mut lived = Vec::new();
     for is_revoked in [true, false] {
@@ -324,7 +358,11 @@ async fn a_revocation_counts_above_what_ended_a_session_before() {
         lived.push(told.elapsed());
     }
     let (revoked, drained) = (lived[0], lived[1]);
-    assert_eq!(drained - revoked, roomy().close_timeout - SECOND, "OP06: nobody said Close, and only one has its time");
+    assert_eq!(
+        drained - revoked,
+        roomy().close_timeout + LINGER - SECOND,
+        "OP06: nobody said Close, and only one has its time"
+    );
 }
 
 #[tokio::test(start_paused = true)]
