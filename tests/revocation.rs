@@ -223,6 +223,8 @@ async fn a_wrong_order_names_its_member_and_changes_nothing() {
         ("POST", "/api/revoke", r#"{"subject":"alice","for":"100000000h"}"#, 400, "`for`"),
         ("POST", "/api/revoke", r#"{"subject":"alice","until":253402300800}"#, 400, "`until`"),
         ("POST", "/api/revoke", r#"{"policy":"chess"}"#, 404, "`policy`"),
+        ("POST", "/api/revoke", r#"{"subject":"alice","issuer":"nope"}"#, 404, "`issuer`"),
+        ("POST", "/api/revoke", r#"{"token_id":"t","issuer":"tokens:chat"}"#, 404, "`issuer`"),
         ("POST", "/api/deny", r#"{"subject":"alice"}"#, 400, "`subject`"),
         ("POST", "/api/deny", r#"{"address":"127.0.0.1/8"}"#, 400, "`address`"),
         ("DELETE", "/api/revoke", r#"{"subject":"alice","for":"1h"}"#, 400, "`for`"),
@@ -375,6 +377,12 @@ async fn commands_revoke_deny_list_and_lift() {
     run(&["revoke", "--list"]).await.ended(0).told(&["subject alice issuer=login", "subject bob", "3 entries"]);
     run(&["deny", "203.0.113.0/24", "--lift"]).await.ended(0).told(&["lifted: deny 203.0.113.0/24"]);
     run(&["deny", "203.0.113.0/24", "--lift"]).await.ended(1).complained(&["unknown_entry"]);
+    let shorter = run(&["revoke", "--subject", "bob", "--for", "1m"]).await;
+    shorter.ended(0).told(&["revoked: subject bob", "reaches further than this one", "a restart forgets this"]);
+    let longer = run(&["revoke", "--subject", "bob", "--for", "2h"]).await;
+    assert!(!longer.out.contains("reaches further"), "{}", longer.out);
+    longer.ended(0);
+    run(&["revoke", "--subject", "bob", "--issuer", "nope"]).await.ended(1).complained(&["unknown_issuer", "`issuer`"]);
     run(&["revoke", "--policy", "chess"]).await.ended(1).complained(&["unknown_policy", "`policy`"]);
     run(&["revoke", "--subject", "a", "--policy", "b"]).await.ended(2).complained(&["cannot be used with"]);
     run(&["revoke"]).await.ended(2).complained(&["required"]);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::auth::keys::Keys;
+use super::auth::keys::{Keys, issuer_of_tokens};
 use super::auth::{Auth, JwtRules, TokenRules, jwt};
 use super::credential::{self, Carrier};
 use super::forward::CredentialForwarding;
@@ -302,9 +302,8 @@ fn judge_jwt(token: &Secret<String>, rules: &JwtRules, keys: &Keys, now: UnixSec
 fn judge_token(token: &Secret<String>, rules: &TokenRules, keys: &Keys, now: UnixSeconds) -> Result<Verified, Refusal> {
     let table = keys.token_tables.get(&rules.tokens).ok_or(Reason::KeysUnavailable)?;
     let row = table.find(token.expose(), now)?;
-    let stem = rules.tokens.file_stem().unwrap_or_default().to_string_lossy();
     Ok(Verified {
-        issuer: Arc::from(format!("tokens:{stem}")),
+        issuer: Arc::from(issuer_of_tokens(&rules.tokens)),
         subject: row.subject.clone(),
         session_until: row.session_until,
         issued_at: None,

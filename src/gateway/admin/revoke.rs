@@ -33,12 +33,20 @@ impl Admin {
     pub(super) async fn revoke(&self, order: Order) -> Result<Value, Fault> {
         let now = clock::unix_now();
         let entry = self.entry(order, now)?;
+        let asked = entry.clone();
         let house = Arc::clone(&self.house);
         let revoked = spawn_blocking(move || house.revoke(entry, now)).await.map_err(|_| Fault::Ending)?;
         let Revoked { entry, ended, kept } = revoked?;
         let told = Value::Object(entry.to_json());
         self.house.notice(Level::Info, "revoked", format!("{told} was revoked; {ended} sessions ended"));
-        Ok(with_kept(json!({ "entry": told, "ended": ended }), kept))
+        let mut answer = json!({ "entry": told, "ended": ended });
+        if entry != asked {
+            note(
+                &mut answer,
+                "an entry that was there reaches further than this one: what holds is told, lift it for less",
+            );
+        }
+        Ok(with_kept(answer, kept))
     }
 
     pub(super) async fn lift(&self, order: Order) -> Result<Value, Fault> {
@@ -80,6 +88,9 @@ impl Admin {
         {
             return Err(Fault::UnknownPolicy);
         }
+        if target.issuer().is_some_and(|issuer| !snapshot.keys.has_issuer(issuer)) {
+            return Err(Fault::UnknownIssuer);
+        }
         let since = matches!(target, Target::Subject { .. }).then(|| since.unwrap_or(now));
         let longest = || longest_life(snapshot.policies.iter().map(AsRef::as_ref));
         let until = match end {
@@ -95,10 +106,14 @@ fn with_kept(mut answer: Value, kept: Kept) -> Value {
     answer["kept"] = Value::from(kept == Kept::Yes);
     match kept {
         Kept::Yes => {}
-        Kept::InMemory => {
-            answer["message"] = Value::from("there is no `state` in gateway.toml: a restart forgets this")
-        }
-        Kept::Lost(why) => answer["message"] = Value::from(format!("{why}: it holds, and is not written yet")),
+        Kept::InMemory => note(&mut answer, "there is no `state` in gateway.toml: a restart forgets this"),
+        Kept::Lost(why) => note(&mut answer, &format!("{why}: it holds, and is not written yet")),
     }
     answer
+}
+
+/// Adds a sentence to what the caller is told.
+fn note(answer: &mut Value, sentence: &str) {
+    let before = answer["message"].as_str().map(|before| format!("{before}; ")).unwrap_or_default();
+    answer["message"] = Value::from(before + sentence);
 }

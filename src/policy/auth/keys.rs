@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jsonwebtoken::{DecodingKey, DecodingKeyKind};
@@ -17,6 +17,18 @@ pub struct Keys {
     pub issuers: HashMap<Arc<str>, Arc<Issuer>>,
     /// Token tables by file.
     pub token_tables: HashMap<PathBuf, Arc<super::token::TokenTable>>,
+}
+
+impl Keys {
+    /// Whether subjects may be of an issuer of this name.
+    pub fn has_issuer(&self, name: &str) -> bool {
+        self.issuers.contains_key(name) || self.token_tables.keys().any(|file| issuer_of_tokens(file) == name)
+    }
+}
+
+/// The issuer of whoever a token file names: a word that is no `[issuer.NAME]`.
+pub fn issuer_of_tokens(file: &Path) -> String {
+    format!("tokens:{}", file.file_stem().unwrap_or_default().to_string_lossy())
 }
 
 /// Who signs tokens, and the keys with which their signatures are verified.
