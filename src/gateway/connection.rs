@@ -24,6 +24,7 @@ use crate::net::tls::{BackendStream, ClientStream};
 use crate::net::upstream::{Call, UpstreamConnection};
 use crate::policy::admission::{Admission, authorize_with_tickets};
 use crate::policy::balance::HashKey;
+use crate::policy::balance::condition::Client;
 use crate::policy::forward::{self, ForwardFacts};
 use crate::policy::screen::{Screened, screen};
 use crate::policy::standing::{Standing, Upheld};
@@ -182,7 +183,7 @@ async fn admit(
     let facts = ForwardFacts { client: transport.client, proto: door.scheme(), request_id: visit.id(), key: &key };
     let call = Call {
         key: &key,
-        client: transport.client,
+        client: Client::new(transport.client.net(), visit.subject().map(HashKey::of)),
         hash: HashKey::asked_for(&policy.upstream.balancing.balance, &admission, transport.client),
         random: u64::from_be_bytes(random::bytes()?),
     };

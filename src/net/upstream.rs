@@ -13,8 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::tls::{BackendStream, ClientTls};
-use crate::peer::ClientAddr;
-use crate::policy::balance::condition::{Change, Entry, Met, Openness};
+use crate::policy::balance::condition::{Change, Client, Entry, Met, Openness};
 use crate::policy::balance::order::{Candidate, Draw, order};
 use crate::policy::balance::{HashKey, Orphans};
 use crate::policy::forward::{Server, ServerHost, Upstream, UpstreamRequest};
@@ -59,7 +58,7 @@ pub struct Call<'a> {
     /// The gateway's own key for it.
     pub key: &'a WebSocketKey,
     /// Whose it is.
-    pub client: ClientAddr,
+    pub client: Client,
     /// To what it belongs, where the balance asks for that.
     pub hash: Option<HashKey>,
     /// Chance.
@@ -301,11 +300,11 @@ impl Dialer {
     /// The servers that may be tried, the one to try first in front.
     fn in_order(&self, call: &Call<'_>, sessions: impl Fn(&Server) -> u32) -> Vec<&Arc<Target>> {
         let balancing = &self.upstream.balancing;
-        let (now, net) = (Instant::now().into_std(), call.client.net());
+        let now = Instant::now().into_std();
         let mut open = Vec::with_capacity(self.targets.len());
         for target in &self.targets {
             let condition = target.condition();
-            if !matches!(condition.openness(net, balancing.eject.as_ref(), now), Openness::Shut(_)) {
+            if !matches!(condition.openness(call.client, balancing.eject.as_ref(), now), Openness::Shut(_)) {
                 let share = condition.share(balancing.slow_start, now);
                 open.push((target, share));
             }
@@ -324,19 +323,20 @@ impl Dialer {
 
     /// What a client is told where no server may be tried: when the first of them is tried again, where that is known.
     fn shut(&self, call: &Call<'_>) -> Refusal {
-        let (now, net) = (Instant::now().into_std(), call.client.net());
+        let now = Instant::now().into_std();
         let rules = self.upstream.balancing.eject.as_ref();
-        let waits = self.targets.iter().filter_map(|target| match target.condition().openness(net, rules, now) {
-            Openness::Shut(wait) => wait,
-            Openness::Open | Openness::HalfOpen => None,
-        });
+        let waits =
+            self.targets.iter().filter_map(|target| match target.condition().openness(call.client, rules, now) {
+                Openness::Shut(wait) => wait,
+                Openness::Open | Openness::HalfOpen => None,
+            });
         Refusal::new(Reason::BackendDown).retry_after(waits.min().unwrap_or(DOWN_RETRY))
     }
 
     /// Goes to a server, unless it was shut meanwhile.
     fn attempt<'d>(&'d self, target: &'d Arc<Target>, call: &Call<'_>) -> Option<Attempt<'d>> {
         let now = Instant::now().into_std();
-        let entry = target.condition().enter(call.client.net(), self.upstream.balancing.eject.as_ref(), now)?;
+        let entry = target.condition().enter(call.client, self.upstream.balancing.eject.as_ref(), now)?;
         let random = u32::try_from(call.random >> 32).unwrap_or(u32::MAX);
         Some(Attempt { dialer: self, target, entry, client: call.client, random, is_over: false })
     }
@@ -374,7 +374,7 @@ struct Attempt<'d> {
     dialer: &'d Dialer,
     target: &'d Arc<Target>,
     entry: Entry,
-    client: ClientAddr,
+    client: Client,
     random: u32,
     is_over: bool,
 }
@@ -388,7 +388,7 @@ impl Attempt<'_> {
         self.is_over = true;
         let rules = self.dialer.upstream.balancing.eject.as_ref();
         let moment = (Instant::now().into_std(), self.random);
-        let change = self.target.condition().leave(self.entry, met, self.client.net(), rules, moment);
+        let change = self.target.condition().leave(self.entry, met, self.client, rules, moment);
         if let Some(change) = change {
             self.dialer.watch_of(self.target).tell(Changed::Condition(change));
         }

@@ -2,15 +2,40 @@
 //!
 //! A server at which handshakes fail on end is ejected: nobody goes there for a time that doubles with each time on end.
 //! Then one handshake at a time finds out whether it is back. What a client could bring about by what it asks for, an
-//! answer that fails, counts once for each site that clients are of (an IPv4 address, an IPv6 /48), so that nobody alone has
-//! a sound server ejected; a connection that fails is nobody's doing but the server's. Nor does anybody alone keep one
-//! ejected: whose probe failed, or was broken off, leaves the next one to others for a time.
+//! answer that fails, counts once for each site that clients are of (an IPv4 address, an IPv6 /48) and once for each subject
+//! that was proved, so that nobody alone has a sound server ejected, from however many addresses; a connection that fails is
+//! nobody's doing but the server's. Nor does anybody alone keep one ejected: whose probe failed, or was broken off, leaves the
+//! next one to others for a time, and makes no ejection longer that it had a part in.
 
 use std::time::{Duration, Instant};
 
 use super::order::Share;
-use super::{EjectRules, HealthRules};
+use super::{EjectRules, HashKey, HealthRules};
 use crate::peer::ClientNet;
+
+/// Whose handshake it is: what one person can be told by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    site: ClientNet,
+    /// That of `issuer/subject`, where somebody was proved.
+    subject: Option<HashKey>,
+}
+
+impl Client {
+    /// Who comes from this network and was proved to be this subject.
+    pub fn new(net: ClientNet, subject: Option<HashKey>) -> Self {
+        Self { site: net.site(), subject }
+    }
+
+    /// Whether both may be one person.
+    fn may_be(&self, other: &Self) -> bool {
+        self.site == other.site || (self.subject.is_some() && self.subject == other.subject)
+    }
+
+    fn may_be_among(&self, others: &[Self]) -> bool {
+        others.iter().any(|other| self.may_be(other))
+    }
+}
 
 /// What is known of one server.
 #[derive(Debug, Default)]
@@ -21,8 +46,9 @@ pub struct Condition {
     contrary: u32,
     /// Connections that failed since the last handshake that did not.
     failed_connects: u32,
-    /// The sites whose handshakes failed since then behind the connection; no more than failures eject it.
-    failed_for: Vec<ClientNet>,
+    /// Whose handshakes failed since then behind the connection, no two of them the same person's; no more than failures
+    /// eject it.
+    failed_for: Vec<Client>,
     ejection: Option<Ejection>,
     /// Ejections on end.
     ejections: u32,
@@ -36,8 +62,10 @@ struct Ejection {
     until: Instant,
     /// Whether somebody finds out whether it is over.
     is_probed: bool,
-    /// The sites that leave the next probe to others, and until when; no more than failures eject a server.
-    leaving: Vec<(ClientNet, Instant)>,
+    /// Who leaves the next probe to others, and until when; no more than failures eject a server.
+    leaving: Vec<(Client, Instant)>,
+    /// Whose failed answers brought it about or made it longer; no more than failures eject a server.
+    blamed: Vec<Client>,
 }
 
 /// Whether a server may be chosen.
@@ -95,13 +123,13 @@ impl Condition {
     }
 
     /// Whether this client may choose it.
-    pub fn openness(&self, client: ClientNet, rules: Option<&EjectRules>, now: Instant) -> Openness {
+    pub fn openness(&self, client: Client, rules: Option<&EjectRules>, now: Instant) -> Openness {
         if self.is_down {
             return Openness::Shut(None);
         }
         let (Some(ejection), Some(_)) = (&self.ejection, rules) else { return Openness::Open };
         let left = ejection.until.saturating_duration_since(now);
-        let leaves_it = ejection.leaving.iter().any(|(site, until)| *site == client.site() && now < *until);
+        let leaves_it = ejection.leaving.iter().any(|(other, until)| client.may_be(other) && now < *until);
         match ejection.is_probed {
             _ if !left.is_zero() => Openness::Shut(Some(left)),
             true => Openness::Shut(None),
@@ -121,7 +149,7 @@ impl Condition {
     }
 
     /// Lets this client go there; `None`: it may not.
-    pub fn enter(&mut self, client: ClientNet, rules: Option<&EjectRules>, now: Instant) -> Option<Entry> {
+    pub fn enter(&mut self, client: Client, rules: Option<&EjectRules>, now: Instant) -> Option<Entry> {
         match self.openness(client, rules, now) {
             Openness::Open => Some(Entry::Plain),
             Openness::HalfOpen => {
@@ -139,7 +167,7 @@ impl Condition {
         &mut self,
         entry: Entry,
         met: Met,
-        client: ClientNet,
+        client: Client,
         rules: Option<&EjectRules>,
         (now, random): (Instant, u32),
     ) -> Option<Change> {
@@ -163,7 +191,7 @@ impl Condition {
                     self.risen = Some(now);
                     Some(Change::Readmitted)
                 }
-                Met::NoConnection | Met::NoAnswer => Some(self.eject(rules, Some(client), now, random)),
+                Met::NoConnection | Met::NoAnswer => Some(self.eject(rules, Some((client, met)), now, random)),
             },
             // Who went there before it was ejected learned nothing about now.
             (Entry::Plain, Some(_)) => None,
@@ -176,31 +204,41 @@ impl Condition {
         }
     }
 
-    fn count(&mut self, met: Met, client: ClientNet, rules: &EjectRules) {
+    fn count(&mut self, met: Met, client: Client, rules: &EjectRules) {
         match met {
             Met::Well => {
                 self.failed_connects = 0;
                 self.failed_for.clear();
             }
             Met::NoConnection => self.failed_connects = self.failed_connects.saturating_add(1).min(rules.failures),
-            Met::NoAnswer if !self.failed_for.contains(&client.site()) => self.failed_for.push(client.site()),
+            Met::NoAnswer if !client.may_be_among(&self.failed_for) => self.failed_for.push(client),
             Met::NoAnswer | Met::Nothing | Met::BrokenOff => {}
         }
     }
 
-    fn eject(&mut self, rules: &EjectRules, probe: Option<ClientNet>, now: Instant, random: u32) -> Change {
+    /// Ejects it, after a probe of this client's that met this, or after failures on end.
+    fn eject(&mut self, rules: &EjectRules, probe: Option<(Client, Met)>, now: Instant, random: u32) -> Change {
+        let (leaving, mut blamed) = self.ejection.take().map(|it| (it.leaving, it.blamed)).unwrap_or_default();
+        blamed.append(&mut self.failed_for);
+        let asked = probe.filter(|(_, met)| *met == Met::NoAnswer).map(|(client, _)| client);
+        // Who had a part in it makes it no longer by asking again.
+        let is_longer = asked.is_none_or(|client| !client.may_be_among(&blamed));
+        blamed.extend(asked.filter(|_| is_longer));
+        keep_last(&mut blamed, rules);
         let was_well = self.risen.is_none_or(|risen| now.saturating_duration_since(risen) >= rules.longest);
         let is_first = probe.is_none() && was_well;
-        let before = if is_first { 0 } else { self.ejections };
+        let before = match (is_first, is_longer) {
+            (true, _) => 0,
+            (false, true) => self.ejections,
+            (false, false) => self.ejections.saturating_sub(1),
+        };
         self.ejections = before.saturating_add(1);
         let doubled = rules.time.saturating_mul(1_u32.checked_shl(before).unwrap_or(u32::MAX));
         let time = doubled.min(rules.longest);
         let time = time.saturating_sub(part(time / 4, random));
         self.failed_connects = 0;
-        self.failed_for.clear();
-        let leaving = self.ejection.take().map(|before| before.leaving).unwrap_or_default();
-        let mut ejection = Ejection { until: now + time, is_probed: false, leaving };
-        if let Some(client) = probe {
+        let mut ejection = Ejection { until: now + time, is_probed: false, leaving, blamed };
+        if let Some((client, _)) = probe {
             ejection.leave_to_others(client, rules, (now, now + time + rules.time));
         }
         self.ejection = Some(ejection);
@@ -246,14 +284,18 @@ impl Condition {
 }
 
 impl Ejection {
-    /// Notes that this client's site leaves the next probe to others from `now` until then.
-    fn leave_to_others(&mut self, client: ClientNet, rules: &EjectRules, (now, until): (Instant, Instant)) {
-        self.leaving.retain(|(site, until)| *site != client.site() && now < *until);
-        let most = usize::try_from(rules.failures).unwrap_or(usize::MAX).max(1);
-        let beyond = self.leaving.len().saturating_add(1).saturating_sub(most);
-        self.leaving.drain(..beyond);
-        self.leaving.push((client.site(), until));
+    /// Notes that this client leaves the next probe to others from `now` until then.
+    fn leave_to_others(&mut self, client: Client, rules: &EjectRules, (now, until): (Instant, Instant)) {
+        self.leaving.retain(|(other, until)| *other != client && now < *until);
+        self.leaving.push((client, until));
+        keep_last(&mut self.leaving, rules);
     }
+}
+
+/// Drops the oldest of more than eject a server.
+fn keep_last<T>(list: &mut Vec<T>, rules: &EjectRules) {
+    let most = usize::try_from(rules.failures).unwrap_or(usize::MAX).max(1);
+    list.drain(..list.len().saturating_sub(most));
 }
 
 /// A random part of a time.

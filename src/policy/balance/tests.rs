@@ -2,10 +2,9 @@ use std::time::Instant;
 
 use proptest::prelude::*;
 
-use super::condition::{Change, Condition, Entry, Met, Openness};
+use super::condition::{Change, Client, Condition, Entry, Met, Openness};
 use super::order::{Candidate, Draw, Share, order};
 use super::*;
-use crate::peer::ClientNet;
 use crate::policy::admission::tests::{admission, policy};
 use crate::policy::credential::tests::handshake;
 use crate::policy::forward::CredentialForwarding;
@@ -16,8 +15,9 @@ fn client(last: u8) -> ClientAddr {
     ClientAddr::new([192, 0, 2, last].into())
 }
 
-fn net(last: u8) -> ClientNet {
-    client(last).net()
+/// Who comes from this address, and says nothing of who it is.
+fn nobody(last: u8) -> Client {
+    Client::new(client(last).net(), None)
 }
 
 fn candidates(count: usize) -> Vec<Candidate> {
@@ -190,15 +190,15 @@ impl Yard {
     }
 
     fn openness(&self, who: u8) -> Openness {
-        self.condition.openness(net(who), Some(&rules()), self.now)
+        self.condition.openness(nobody(who), Some(&rules()), self.now)
     }
 
     fn goes(&mut self, who: u8) -> Option<Entry> {
-        self.condition.enter(net(who), Some(&rules()), self.now)
+        self.condition.enter(nobody(who), Some(&rules()), self.now)
     }
 
     fn met(&mut self, who: u8, entry: Entry, met: Met) -> Option<Change> {
-        self.condition.leave(entry, met, net(who), Some(&rules()), (self.now, 0))
+        self.condition.leave(entry, met, nobody(who), Some(&rules()), (self.now, 0))
     }
 
     /// So many connections that fail.
@@ -250,7 +250,7 @@ fn be10_one_client_ejects_nobody_by_what_it_asks_for() {
 fn be10_one_site_ejects_nobody_from_all_its_networks() {
     let mut yard = yard();
     let from = |yard: &mut Yard, address: &str| {
-        let net = ClientAddr::new(address.parse().unwrap()).net();
+        let net = Client::new(ClientAddr::new(address.parse().unwrap()).net(), None);
         let entry = yard.condition.enter(net, Some(&rules()), yard.now).expect("it is let in");
         yard.condition.leave(entry, Met::NoAnswer, net, Some(&rules()), (yard.now, 0))
     };
@@ -259,6 +259,32 @@ fn be10_one_site_ejects_nobody_from_all_its_networks() {
     }
     assert_eq!(from(&mut yard, "2001:db8:2::1"), None);
     assert_eq!(from(&mut yard, "2001:db8:3::1"), Some(Change::Ejected(10 * SECOND)), "three sites do");
+}
+
+#[test]
+fn be10_one_subject_ejects_nobody_from_all_its_addresses_nor_makes_it_longer() {
+    let mut yard = yard();
+    let from = |yard: &mut Yard, last: u8, subject: &str| {
+        let who = Client::new(client(last).net(), Some(HashKey::of(subject)));
+        let entry = yard.condition.enter(who, Some(&rules()), yard.now)?;
+        yard.condition.leave(entry, Met::NoAnswer, who, Some(&rules()), (yard.now, 0))
+    };
+    for last in 0..100 {
+        assert_eq!(from(&mut yard, last, "login/alice"), None, "one subject counts once");
+    }
+    for _ in 0..100 {
+        assert_eq!(from(&mut yard, 0, "login/bob"), None, "and so does one network, whoever is there");
+    }
+    assert_eq!(from(&mut yard, 101, "login/bob"), None);
+    assert_eq!(from(&mut yard, 102, "login/carol"), Some(Change::Ejected(10 * SECOND)), "three of both do");
+    for last in 103..106 {
+        yard.passes(30 * SECOND);
+        assert_eq!(from(&mut yard, last, "login/alice"), Some(Change::Ejected(10 * SECOND)), "asked again, no longer");
+        yard.passes(10 * SECOND);
+        assert_eq!(from(&mut yard, last + 50, "login/alice"), None, "it leaves the next one to others");
+    }
+    yard.passes(30 * SECOND);
+    assert_eq!(from(&mut yard, 107, "login/dave"), Some(Change::Ejected(20 * SECOND)), "the twin: somebody else");
 }
 
 #[test]
@@ -344,7 +370,7 @@ fn chance_shortens_an_ejection_by_up_to_a_quarter() {
     for random in [0, 1 << 30, u32::MAX] {
         let mut yard = yard();
         let many = EjectRules { failures: 1, ..rules() };
-        let left = yard.condition.leave(Entry::Plain, Met::NoConnection, net(1), Some(&many), (yard.now, random));
+        let left = yard.condition.leave(Entry::Plain, Met::NoConnection, nobody(1), Some(&many), (yard.now, random));
         let Some(Change::Ejected(time)) = left else { panic!("{left:?}") };
         let expected = 10.0 - 2.5 * f64::from(random) / 4_294_967_296.0;
         assert!((time.as_secs_f64() - expected).abs() < 0.001, "{random}: {time:?}");
@@ -357,9 +383,9 @@ fn chance_shortens_an_ejection_by_up_to_a_quarter() {
 fn rules_that_a_reload_takes_away_hold_no_longer() {
     let mut yard = yard();
     yard.fails(3);
-    assert_eq!(yard.condition.openness(net(1), None, yard.now), Openness::Open);
-    assert_eq!(yard.condition.enter(net(1), None, yard.now), Some(Entry::Plain));
-    assert_eq!(yard.condition.leave(Entry::Plain, Met::Well, net(1), None, (yard.now, 0)), None);
+    assert_eq!(yard.condition.openness(nobody(1), None, yard.now), Openness::Open);
+    assert_eq!(yard.condition.enter(nobody(1), None, yard.now), Some(Entry::Plain));
+    assert_eq!(yard.condition.leave(Entry::Plain, Met::Well, nobody(1), None, (yard.now, 0)), None);
     assert_eq!(yard.openness(1), Openness::Open);
 }
 
