@@ -327,7 +327,7 @@ async fn a_session_whose_access_is_taken_away_does_not_linger_beyond_its_second(
             rig.backend.write_all(&close(false, 1001)).await.unwrap();
         }
         rig.task.await.unwrap();
-        assert_eq!(told.elapsed(), lasts, "{name}");
+        assert!(within_a_tick(told.elapsed(), lasts), "{name}: {:?}", told.elapsed());
         assert_eq!(rest(&mut rig.client).await, b"", "{name}: its stream ends");
     }
     // One that is over already, and lingers.
@@ -339,7 +339,12 @@ async fn a_session_whose_access_is_taken_away_does_not_linger_beyond_its_second(
     let over = Instant::now();
     assert!(rig.control.end(Cause::Revoked));
     assert_eq!(rig.task.await.unwrap().cause, Cause::Closed);
-    assert_eq!(over.elapsed(), Duration::ZERO);
+    assert!(within_a_tick(over.elapsed(), Duration::ZERO), "{:?}", over.elapsed());
+}
+
+/// Timers ring at whole milliseconds.
+fn within_a_tick(lived: Duration, expected: Duration) -> bool {
+    lived.abs_diff(expected) <= Duration::from_millis(2)
 }
 
 #[tokio::test(start_paused = true)]
@@ -358,11 +363,8 @@ async fn a_revocation_counts_above_what_ended_a_session_before() {
         lived.push(told.elapsed());
     }
     let (revoked, drained) = (lived[0], lived[1]);
-    assert_eq!(
-        drained - revoked,
-        roomy().close_timeout + LINGER - SECOND,
-        "OP06: nobody said Close, and only one has its time"
-    );
+    let longer = roomy().close_timeout + LINGER - SECOND;
+    assert!(within_a_tick(drained - revoked, longer), "OP06: nobody said Close, and only one has its time: {lived:?}");
 }
 
 #[tokio::test(start_paused = true)]
