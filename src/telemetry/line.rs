@@ -165,7 +165,7 @@ impl<'a> Line<'a> {
         Self {
             ts,
             event,
-            why: Text::own(why),
+            why: Text::sentence(why),
             level: None,
             notice: None,
             call: None,

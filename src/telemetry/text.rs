@@ -8,17 +8,18 @@ use serde::{Serialize, Serializer};
 /// Bytes of a client's string that a line shows.
 pub const CLIENT_TEXT: usize = 256;
 
-/// Bytes of the gateway's own sentence that a line shows.
+/// Bytes of the gateway's own sentence, or of its operator's name, that a line shows.
 pub const OWN_TEXT: usize = 1024;
 
 /// A string that prints bounded and escaped, the same in every format.
 ///
-/// A backslash is doubled, a misleading character becomes `\u{202e}`, a quotation mark `\"`, and what was cut off is
-/// told as `…(+17 bytes)`.
+/// A misleading character becomes `\u{202e}`, and what was cut off is told as `…(+17 bytes)`. Of what stands between
+/// quotation marks a backslash is doubled and a quotation mark becomes `\"`; a sentence keeps both.
 #[derive(Clone, Copy, Debug)]
 pub struct Text<'a> {
     shown: &'a str,
     cut_bytes: usize,
+    is_quoted: bool,
 }
 
 impl<'a> Text<'a> {
@@ -27,14 +28,19 @@ impl<'a> Text<'a> {
         Self::bounded(text, CLIENT_TEXT)
     }
 
-    /// A sentence that the gateway made, perhaps around something foreign.
+    /// A name that the gateway's operator or issuer made.
     pub fn own(text: &'a str) -> Self {
         Self::bounded(text, OWN_TEXT)
     }
 
+    /// A sentence that the gateway made, perhaps around something foreign, and that nothing quotes.
+    pub fn sentence(text: &'a str) -> Self {
+        Self { is_quoted: false, ..Self::bounded(text, OWN_TEXT) }
+    }
+
     fn bounded(text: &'a str, limit: usize) -> Self {
         let shown = text.get(..text.floor_char_boundary(limit)).unwrap_or_default();
-        Self { shown, cut_bytes: text.len().saturating_sub(shown.len()) }
+        Self { shown, cut_bytes: text.len().saturating_sub(shown.len()), is_quoted: true }
     }
 }
 
@@ -42,8 +48,8 @@ impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for character in self.shown.chars() {
             match character {
-                '\\' => f.write_str("\\\\")?,
-                '"' => f.write_str("\\\"")?,
+                '\\' if self.is_quoted => f.write_str("\\\\")?,
+                '"' if self.is_quoted => f.write_str("\\\"")?,
                 _ if misleads(character) => write!(f, "\\u{{{:x}}}", u32::from(character))?,
                 _ => f.write_char(character)?,
             }
@@ -96,6 +102,14 @@ mod tests {
             assert_eq!(Text::client(text).to_string(), shown, "{text:?}");
         }
         assert_eq!(cases.len(), 14);
+    }
+
+    #[test]
+    fn op09_a_sentence_keeps_its_quotation_marks_and_nothing_that_misleads() {
+        let sentence = "`danger_no_auth` = \"a\\b\": \u{1b}[31m\r\n\u{202e}";
+        let shown = "`danger_no_auth` = \"a\\b\": \\u{1b}[31m\\u{d}\\u{a}\\u{202e}";
+        assert_eq!(Text::sentence(sentence).to_string(), shown);
+        assert!(Text::sentence(&"\u{1b}".repeat(1 << 20)).to_string().len() < OWN_TEXT * 8);
     }
 
     #[test]

@@ -132,6 +132,10 @@ fn people_read_the_same_in_one_sentence() {
         String::from("2026-11-21T09:42:32.123Z warning certificate_kept: certs/a.pem: no key"),
     ];
     assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+    let quoting = "policy chat: danger_no_auth = \"for the fair\"";
+    let text = written(LogFormat::Human, "1000/s", &[notice(quoting)]);
+    assert!(text.ends_with(&format!(" warning certificate_kept: {quoting}\n")), "a sentence is not quoted: {text}");
+    assert_eq!(json(&[notice(quoting)])[0]["why"], quoting);
 }
 
 #[test]
