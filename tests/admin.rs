@@ -108,10 +108,10 @@ async fn commands_reload_list_and_drain() {
     refused.ended(78).complained(&["nothing was changed", "error[danger] ", "policies/chat.toml:"]);
     cases.held("OP04", "a reload that is refused");
     house.rewrite("policies/chat.toml", &format!("[origin]\nallow = [\"{ORIGIN}\", \"https://other.test\"]"));
-    ran(folder, &["reload"], "").await.ended(0).told(&["policy version 2; 1 sessions judged again, 0 ended"]);
+    ran(folder, &["reload"], "").await.ended(0).told(&["policy version 2; 1 session judged again, 0 ended"]);
     cases.held("OP05", "a reload");
     let socket = folder.join(SOCKET);
-    ran(folder, &["drain", "--socket", socket.to_str().unwrap()], "").await.ended(0).told(&["draining 1 sessions"]);
+    ran(folder, &["drain", "--socket", socket.to_str().unwrap()], "").await.ended(0).told(&["draining 1 session\n"]);
     within("the drain is asked for", house.gateway.drain_asked()).await;
     session.echoes("until whoever runs it drains").await;
     drop(session);
@@ -191,8 +191,8 @@ async fn top_shows_who_sends_how_much() {
     let shown = ran(house.folder.path(), &["top", "--messages", "-n", "1"], "").await;
     shown.ended(0).told(&[
         "2 sessions; a second's worth",
-        "policy chat: 1 sessions, up 0/s 0B/s",
-        "policy other: 1 sessions",
+        "policy chat: 1 session, up 0/s 0B/s",
+        "policy other: 1 session,",
     ]);
     assert_eq!(shown.out.lines().count(), 4, "{}", shown.out);
     assert!(!shown.out.contains('\u{1b}'), "a pipe is no terminal");

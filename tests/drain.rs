@@ -140,7 +140,7 @@ async fn the_process_ends_well_however_it_is_drained() {
     for (name, answers) in [("a client that closes", true), ("a client that does not", false)] {
         let stand = Stand::new(plan()).await;
         let mut wire = stand.session().await;
-        stand.ran(&["drain"], "").await.ended(0).told(&["draining 1 sessions"]);
+        stand.ran(&["drain"], "").await.ended(0).told(&["draining 1 session\n"]);
         let close = wire.frame().await.expect("a Close");
         assert_eq!(close.close_code(), Some(1001));
         if answers {

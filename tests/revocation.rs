@@ -370,10 +370,10 @@ async fn commands_revoke_deny_list_and_lift() {
     run(&["revoke", "--subject", "alice", "--issuer", "login"])
         .await
         .ended(0)
-        .told(&["issuer=login", "1 sessions ended"]);
+        .told(&["issuer=login", "1 session ended"]);
     session.is_closed_with(4403).await;
     run(&["deny", "203.0.113.0/24", "--for", "1h"]).await.ended(0).told(&["revoked: deny 203.0.113.0/24 until="]);
-    run(&["deny", "--list"]).await.ended(0).told(&["deny 203.0.113.0/24 until=", "from=call", "1 entries"]);
+    run(&["deny", "--list"]).await.ended(0).told(&["deny 203.0.113.0/24 until=", "from=call", "1 entry\n"]);
     run(&["revoke", "--list"]).await.ended(0).told(&["subject alice issuer=login", "subject bob", "3 entries"]);
     run(&["deny", "203.0.113.0/24", "--lift"]).await.ended(0).told(&["lifted: deny 203.0.113.0/24"]);
     run(&["deny", "203.0.113.0/24", "--lift"]).await.ended(1).complained(&["unknown_entry"]);

@@ -35,7 +35,7 @@ pub struct AdminArgs {
 pub struct SessionsArgs {
     #[command(flatten)]
     admin: AdminArgs,
-    /// End the session with this id
+    /// End the session with this connection id: the first word of its line
     #[arg(long, value_name = "ID")]
     end: Option<String>,
 }
@@ -47,8 +47,9 @@ pub fn reload(args: &AdminArgs, out: &mut dyn Write) -> Exit {
             answer["ended"].as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64()).sum();
         writeln!(
             out,
-            "reloaded: policy version {}; {} sessions judged again, {ended} ended",
-            answer["generation"], answer["judged"]
+            "reloaded: policy version {}; {} judged again, {ended} ended",
+            answer["generation"],
+            counted(&answer["judged"])
         )?;
         diagnostics(&answer["warnings"], out)
     })
@@ -57,15 +58,15 @@ pub fn reload(args: &AdminArgs, out: &mut dyn Write) -> Exit {
 /// `wsgate drain`.
 pub fn drain(args: &AdminArgs, out: &mut dyn Write) -> Exit {
     let call = Call::new("POST", "/api/drain");
-    told(args, &call, out, &|answer, out| writeln!(out, "draining {} sessions", answer["draining"]))
+    told(args, &call, out, &|answer, out| writeln!(out, "draining {}", counted(&answer["draining"])))
 }
 
 /// `wsgate sessions`.
 pub fn sessions(args: &SessionsArgs, out: &mut dyn Write) -> Exit {
     match &args.end {
-        Some(id) if !id.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
-            could_not_run("an id has 32 hexadecimal digits")
-        }
+        Some(id) if !id.bytes().all(|byte| byte.is_ascii_hexdigit()) => could_not_run(
+            "a connection's id has 32 hexadecimal digits: `wsgate sessions` shows it beside a page's session=UUID",
+        ),
         Some(id) => {
             let call = Call::new("DELETE", format!("/api/sessions/{id}"));
             told(&args.admin, &call, out, &|answer, out| writeln!(out, "ended {}", word(&answer["ended"])))
@@ -79,14 +80,26 @@ fn listed(answer: &Value, out: &mut dyn Write) -> io::Result<()> {
     for one in sessions {
         let [id, client, policy, subject, server, path] =
             ["id", "client", "policy", "subject", "server", "path"].map(|name| word(&one[name]));
-        writeln!(out, "{id} {client} {policy} {subject} {server} {path} {}s", one["age_s"])?;
+        write!(out, "{id} {client} {policy} {subject} {server} {path} {}s", one["age_s"])?;
+        match one["session"].as_str() {
+            Some(_) => writeln!(out, " session={}", word(&one["session"]))?,
+            None => writeln!(out)?,
+        }
     }
     writeln!(out, "{} of {} sessions", sessions.len(), answer["total"])
 }
 
+/// `1 session`, `2 sessions`.
+pub(super) fn counted(sessions: &Value) -> String {
+    match sessions.as_u64() {
+        Some(1) => String::from("1 session"),
+        _ => format!("{sessions} sessions"),
+    }
+}
+
 /// A string of an answer, fit for a terminal; a dash where there is none.
 pub(super) fn word(value: &Value) -> String {
-    value.as_str().map_or_else(|| String::from("-"), |text| Text::client(text).to_string())
+    value.as_str().map_or_else(|| String::from("-"), |text| Text::sentence(text).to_string())
 }
 
 fn diagnostics(list: &Value, out: &mut dyn Write) -> io::Result<()> {
@@ -142,13 +155,9 @@ pub(super) fn told(
             let mut text = Vec::new();
             // Writing to memory cannot fail.
             let _ = diagnostics(&answer["diagnostics"], &mut text);
-            let told = String::from_utf8_lossy(&text);
-            super::complain(format_args!(
-                "{}: {}\n{}",
-                word(&answer["error"]),
-                word(&answer["message"]),
-                told.trim_end()
-            ));
+            let told =
+                format!("{}: {}\n{}", word(&answer["error"]), word(&answer["message"]), String::from_utf8_lossy(&text));
+            super::complain(told.trim_end());
             if status == 422 { Exit::Configuration } else { Exit::Findings }
         }
         Err(error) => could_not_run(format_args!("{}: {error}: does the gateway run?", socket.display())),

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use clap::{ArgGroup, Args};
 use serde_json::{Map, Value};
 
-use super::admin::{AdminArgs, Call, told, word};
+use super::admin::{AdminArgs, Call, counted, told, word};
 use super::exit::Exit;
 
 /// `wsgate revoke`.
@@ -20,7 +20,7 @@ pub struct RevokeArgs {
     /// The token with this id (`jti`)
     #[arg(long, value_name = "ID")]
     token_id: Option<String>,
-    /// The session with this id
+    /// The session with this connection id, of 32 hexadecimal digits
     #[arg(long, value_name = "ID")]
     session: Option<String>,
     /// Whoever comes from this network; told so with a 403, where `wsgate deny` drops unheard
@@ -116,7 +116,7 @@ fn change<'a>(
         if lift {
             writeln!(out, "lifted: {}", entry(&answer["lifted"]))?;
         } else {
-            writeln!(out, "revoked: {}; {} sessions ended", entry(&answer["entry"]), answer["ended"])?;
+            writeln!(out, "revoked: {}; {} ended", entry(&answer["entry"]), counted(&answer["ended"]))?;
         }
         match answer["message"].as_str() {
             Some(_) => writeln!(out, "note: {}", word(&answer["message"])),
@@ -129,7 +129,10 @@ fn listed(answer: &Value, out: &mut dyn Write) -> io::Result<()> {
     for one in answer["revocations"].as_array().into_iter().flatten() {
         writeln!(out, "{}", entry(one))?;
     }
-    writeln!(out, "{} entries", answer["total"])
+    match answer["total"].as_u64() {
+        Some(1) => writeln!(out, "1 entry"),
+        _ => writeln!(out, "{} entries", answer["total"]),
+    }
 }
 
 /// An entry as a line: kind and value, then what else is said of it.

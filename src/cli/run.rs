@@ -47,7 +47,7 @@ pub fn run(args: &RunArgs) -> Exit {
     let config = match config::load(&args.config, &environment, unix_now()) {
         Ok((config, warnings)) => {
             if !warnings.is_empty() {
-                complain(render(&warnings, Style::Plain));
+                complain(render(&warnings, Style::Plain).trim_end());
             }
             config
         }
@@ -98,6 +98,7 @@ async fn serve(config: Config, observer: SharedObserver, activated: Inherited, t
     for danger in config.dangers() {
         tell(observer.as_ref(), Level::Warning, "danger", danger);
     }
+    let admin = config.gateway.admin.clone();
     let inherited = match inherited(&config, activated, take_over).await {
         Ok(inherited) => inherited,
         Err(error) => return could_not_run(error),
@@ -106,6 +107,13 @@ async fn serve(config: Config, observer: SharedObserver, activated: Inherited, t
         Ok(gateway) => gateway,
         Err(error) => return could_not_run(error),
     };
+    if let Some(address) = gateway.health_address() {
+        tell(observer.as_ref(), Level::Info, "listening", format!("listening on {address} for health and metrics"));
+    }
+    if let Some(socket) = admin {
+        let text = format!("listening on {} for administration", socket.display());
+        tell(observer.as_ref(), Level::Info, "listening", text);
+    }
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

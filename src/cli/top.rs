@@ -6,7 +6,7 @@ use clap::Args;
 use rustix::termios::tcgetwinsize;
 use serde_json::Value;
 
-use super::admin::{AdminArgs, Call, told, word};
+use super::admin::{AdminArgs, Call, counted, told, word};
 use super::exit::Exit;
 use crate::units::ByteSize;
 
@@ -22,8 +22,8 @@ pub struct TopArgs {
     #[arg(long)]
     messages: bool,
     /// How many sessions are shown; at most 100. Default: as many as fit
-    #[arg(short = 'n', long, value_name = "COUNT")]
-    lines: Option<usize>,
+    #[arg(short = 'n', long, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=100))]
+    lines: Option<u8>,
     /// Show it once, as in a pipe
     #[arg(long)]
     once: bool,
@@ -35,7 +35,7 @@ pub fn run(args: &TopArgs, out: &mut dyn Write) -> Exit {
     let call = Call::new("GET", if args.messages { "/api/top/messages" } else { "/api/top/bytes" });
     loop {
         let exit = told(&args.admin, &call, out, &|answer, out| {
-            let lines = args.lines.unwrap_or_else(|| fitting(answer, refreshes));
+            let lines = args.lines.map_or_else(|| fitting(answer, refreshes), usize::from);
             let page = page(answer, lines);
             // Home, then each line up to its end, then what is below: nothing flickers.
             if refreshes {
@@ -59,9 +59,9 @@ fn fitting(answer: &Value, refreshes: bool) -> usize {
 }
 
 fn page(answer: &Value, lines: usize) -> String {
-    let mut page = format!("{} sessions; a second's worth each way\n", answer["total"]);
+    let mut page = format!("{}; a second's worth each way\n", counted(&answer["total"]));
     for one in answer["policies"].as_array().into_iter().flatten() {
-        page.push_str(&format!("policy {}: {} sessions, {}\n", word(&one["policy"]), one["sessions"], rates(one)));
+        page.push_str(&format!("policy {}: {}, {}\n", word(&one["policy"]), counted(&one["sessions"]), rates(one)));
     }
     let sessions = answer["sessions"].as_array().map(Vec::as_slice).unwrap_or_default();
     for one in sessions.iter().take(lines) {

@@ -350,6 +350,7 @@ fn told(resident: &Resident) -> Value {
     let standing = &resident.standing;
     json!({
         "id": resident.id.to_string(),
+        "session": standing.session().map(|session| session.to_string()),
         "client": standing.client().to_string(),
         "subject": standing.subject(),
         "policy": standing.policy().as_str(),
