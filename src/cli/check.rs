@@ -53,8 +53,12 @@ pub fn run(args: &CheckArgs, around: &Surroundings<'_>, out: &mut dyn Write, err
         count => format!("{count} policies"),
     };
     let issuers = counted(config.gateway.issuers.len(), "issuer");
-    writeln!(out, "configuration ok: {listeners}, {policies}, {issuers} ({})", args.file.display())?;
-    Ok(if failed > 0 { Exit::Findings } else { Exit::Well })
+    let (verdict, exit) = match failed {
+        0 => (String::from("configuration ok"), Exit::Well),
+        _ => (format!("the configuration loads, and {} failed", counted(failed, "example")), Exit::Findings),
+    };
+    writeln!(out, "{verdict}: {listeners}, {policies}, {issuers} ({})", args.file.display())?;
+    Ok(exit)
 }
 
 fn effective(config: &Config, out: &mut dyn Write) -> io::Result<()> {
@@ -148,8 +152,9 @@ mod tests {
     fn mistakes_dangers_and_examples_have_their_exit_codes() {
         let ground = Ground::new();
         ground.write("policies/chat.toml", POLICY.replace("origin_not_allowed", "admitted"));
-        let (exit, _, err) = check(&ground, false);
+        let (exit, out, err) = check(&ground, false);
         assert_eq!(exit, Exit::Findings);
+        assert!(out.contains("the configuration loads, and 1 example failed: ") && !out.contains("ok"), "{out}");
         assert!(err.contains("expected admitted, got origin_not_allowed"), "{err}");
         ground.write("policies/chat.toml", POLICY.replace("[route]", "[rout]"));
         let (exit, out, err) = check(&ground, false);
