@@ -139,6 +139,7 @@ mod tests {
 
             let (config, warnings) = ground.load().unwrap_or_else(|mistakes| panic!("{kind:?}: {mistakes}"));
             assert_eq!(warnings, [], "{kind:?}");
+            assert!(config.gateway.admin.is_some() && config.gateway.state.is_some(), "{kind:?}: commands reach it");
             let outcomes = example::run(&config, NOW);
             assert!(outcomes.len() >= 2, "{kind:?}: {} examples", outcomes.len());
             for outcome in outcomes {
