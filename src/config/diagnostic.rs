@@ -118,6 +118,12 @@ impl Place {
         Some(line.chars().count().saturating_add(1))
     }
 
+    /// What stands there, of a file that may be shown.
+    pub fn text(&self) -> Option<&str> {
+        let Self::Span(source, span) = self else { return None };
+        source.text.get(span.clone())
+    }
+
     /// The line, counted from 1.
     pub fn line(&self) -> Option<usize> {
         match self {

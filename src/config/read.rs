@@ -78,13 +78,21 @@ pub(super) fn parse<T: DeserializeOwned>(
     language: Language,
     diagnostics: &mut Diagnostics,
 ) -> Option<Parsed<T>> {
-    let text = bounded(path, LONGEST_FILE).and_then(|bytes| {
+    let text = bounded(path, LONGEST_FILE).map_err(|mistake| where_to_begin(mistake, language)).and_then(|bytes| {
         let place = Place::File(path.to_owned(), None);
         String::from_utf8(bytes).map_err(|_| Diagnostic::error(Code::Syntax, place, "this file is not UTF-8"))
     });
     let text = text.map_err(|mistake| diagnostics.push(mistake)).ok()?;
     let source = Arc::new(Source { path: path.to_owned(), text });
     parse_source(source, language, diagnostics)
+}
+
+/// Where there is no gateway.toml nobody has begun, or the wrong folder was looked into.
+fn where_to_begin(mistake: Diagnostic, language: Language) -> Diagnostic {
+    if language == Language::Gateway && !mistake.place.path().exists() {
+        return mistake.help("`wsgate init KIND` writes one with a policy; else name the one that there is");
+    }
+    mistake
 }
 
 /// Reads the text of one file.
@@ -104,7 +112,7 @@ pub(super) fn parse_source<T: DeserializeOwned>(
     for stray in schema::strays(&schema::schema(language), table.get_ref()) {
         diagnostics.push(stray_diagnostic(&source, stray));
     }
-    let (raw, whole) = deserialize(table, &source, diagnostics)?;
+    let (raw, whole) = deserialize(table, &source, language, diagnostics)?;
     Some(Parsed { source, raw, whole })
 }
 
@@ -126,6 +134,7 @@ fn stray_diagnostic(source: &Arc<Source>, stray: Stray) -> Diagnostic {
 fn deserialize<T: DeserializeOwned>(
     mut table: Spanned<DeTable<'_>>,
     source: &Arc<Source>,
+    language: Language,
     diagnostics: &mut Diagnostics,
 ) -> Option<(T, Whole)> {
     let mut whole = Whole::Yes;
@@ -137,12 +146,67 @@ fn deserialize<T: DeserializeOwned>(
         whole = Whole::No;
         let span = error.span().unwrap_or_default();
         let place = Place::Span(Arc::clone(source), span.clone());
-        diagnostics.push(Diagnostic::error(Code::WrongValue, place, error.message().trim()));
+        diagnostics.push(wrong_value(error.message().trim(), &path_to(table.get_ref(), &span), language, &place));
         if !prune(table.get_mut(), &span) {
             return None;
         }
     }
     None
+}
+
+/// The longest value that a remedy repeats, in bytes.
+const LONGEST_REPEATED: usize = 80;
+
+/// A value that serde refuses, in the operator's words: what serde expects may be called by a type of ours.
+fn wrong_value(said: &str, path: &[String], language: Language, place: &Place) -> Diagnostic {
+    let wrong = |said: String| Diagnostic::error(Code::WrongValue, place.clone(), said);
+    let (Some((found, expected)), Some(key)) = (said.split_once(", expected "), path.last()) else {
+        return wrong(said.to_owned());
+    };
+    if expected == "a map" || expected.starts_with("struct ") {
+        let table = schema::table_at(&schema::schema(language), path);
+        let keys = table.as_ref().map(|table| table.keys.as_slice()).unwrap_or_default();
+        let known = if keys.is_empty() { String::new() } else { format!(": its keys are {}", keys.join(", ")) };
+        let one = format!("{{ {} = ... }}", keys.first().map_or("KEY", String::as_str));
+        let one = if table.is_some_and(|table| table.is_of_a_list) { format!("[{one}]") } else { one };
+        return wrong(format!("{found}, expected a table")).help(format!("write {key} = {one}{known}"));
+    }
+    if expected == "a sequence" {
+        let help = match place.text().filter(|text| text.len() <= LONGEST_REPEATED && !text.contains('\n')) {
+            _ if found.ends_with(" map") => {
+                format!("write it in double brackets, [[{}]], or {key} = [{{ ... }}]", path.join("."))
+            }
+            Some(text) => format!("write {key} = [{text}]"),
+            None => format!("write {key} = [...]"),
+        };
+        return wrong(format!("{found}, expected a list")).help(help);
+    }
+    wrong(said.to_owned())
+}
+
+/// The names of the tables around the innermost value that holds `span`, and its own.
+fn path_to(table: &DeTable<'_>, span: &Range<usize>) -> Vec<String> {
+    for (key, value) in table.iter() {
+        let mut path = match value.get_ref() {
+            DeValue::Table(inner) => path_to(inner, span),
+            DeValue::Array(list) => path_into(list, span),
+            _ => Vec::new(),
+        };
+        if !path.is_empty() || holds(&value.span(), span) || has_exactly(value.get_ref(), span) {
+            path.insert(0, key.get_ref().to_string());
+            return path;
+        }
+    }
+    Vec::new()
+}
+
+fn path_into(list: &[Spanned<DeValue<'_>>], span: &Range<usize>) -> Vec<String> {
+    let tables = list.iter().filter_map(|item| match item.get_ref() {
+        DeValue::Table(table) => Some(path_to(table, span)),
+        _ => None,
+    });
+    let mut paths = tables.filter(|path| !path.is_empty());
+    paths.next().unwrap_or_default()
 }
 
 /// Takes the innermost value that holds `span` out of its table; of a list, the whole list goes.

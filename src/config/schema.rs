@@ -128,6 +128,33 @@ fn walk_value(schema: &Value, value: &Spanned<DeValue<'_>>, path: &str, found: &
     }
 }
 
+/// A table of the language.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TableAt {
+    /// Its keys; none where it takes any.
+    pub(super) keys: Vec<String>,
+    /// Whether it is one of a list.
+    pub(super) is_of_a_list: bool,
+}
+
+/// The table at a path of keys, the elements of lists left out; `None` where there is none.
+pub(super) fn table_at(schema: &Value, path: &[String]) -> Option<TableAt> {
+    let items = alternatives(schema).filter_map(|one| one.get("items")).flat_map(alternatives);
+    let mut tables = alternatives(schema).map(|one| (one, false)).chain(items.map(|one| (one, true)));
+    let (table, is_of_a_list) = tables.find(|(one, _)| is_table(one))?;
+    let properties = table.get("properties").and_then(Value::as_object);
+    match path.split_first() {
+        None => {
+            let keys = properties.into_iter().flat_map(|properties| properties.keys().cloned()).collect();
+            Some(TableAt { keys, is_of_a_list })
+        }
+        Some((key, inner)) => {
+            let any = table.get("additionalProperties").filter(|any| any.is_object());
+            table_at(properties.and_then(|properties| properties.get(key)).or(any)?, inner)
+        }
+    }
+}
+
 fn alternatives(schema: &Value) -> impl Iterator<Item = &Value> {
     let choices = schema.get("anyOf").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     std::iter::once(schema).chain(choices)

@@ -7,6 +7,7 @@ use crate::policy::auth::Auth;
 use crate::policy::origin::MissingOrigin;
 use crate::units::{ByteSize, UnixSeconds};
 
+mod forms;
 mod material;
 
 /// A file, what is replaced in it by what, and the code and a phrase that must come, at the line of the second text.
@@ -25,7 +26,7 @@ const GATEWAY_ROWS: &[Row] = &[
     ("OP04 rate", "\"500/s burst 2000\"", "\"500 a second\"", Code::WrongValue, "100/s burst 500"),
     ("OP04 word", "proxy        = \"none\"", "proxy        = \"maybe\"", Code::WrongValue, "proxy_protocol"),
     ("OP04 truth for a word", "drain    =", "reload = true\ndrain    =", Code::WrongValue, "\"on_change\""),
-    ("OP04 table for a list", "[[listener]]", "[listener]", Code::WrongValue, "sequence"),
+    ("OP04 table for a list", "[[listener]]", "[listener]", Code::WrongValue, "[[listener]]"),
     (
         "OP04 missing file",
         "chain = \"certs/server.pem\"",
@@ -86,7 +87,7 @@ const GATEWAY_ROWS: &[Row] = &[
         "openssl rand",
     ),
     ("variable not set", "keys       = [", "keys = [{ env = \"ABSENT\" }, ", Code::Credential, "not set"),
-    ("key missing", "certs/login-a.pem", "certs/absent.pem", Code::Credential, "absent.pem"),
+    ("key missing", "certs/login-a.pem", "certs/absent.pem", Code::Credential, "wsgate token key"),
     ("key malformed", "certs/login-a.pem", "certs/empty.pem", Code::Credential, "BEGIN PUBLIC KEY"),
     ("no policies", "policies/*.toml", "policies/*.yaml", Code::Unreadable, "wsgate init"),
     ("total below a part", "total = \"30s\"", "total = \"5s\"", Code::Contradiction, "raise `total`"),
@@ -216,7 +217,7 @@ const POLICY_ROWS: &[Row] = &[
         Code::OutOfPlace,
         "take it out",
     ),
-    ("token file", "tokens = \"chat.tokens\"", "tokens = \"absent.tokens\"", Code::Credential, ""),
+    ("token file", "tokens = \"chat.tokens\"", "tokens = \"absent.tokens\"", Code::Credential, "wsgate token query"),
     (
         "query token as sent",
         "credential = \"strip\"",

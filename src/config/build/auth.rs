@@ -216,7 +216,12 @@ fn token(at: &At<RawAuth>, scope: &mut Scope<'_>, keys: &mut Keys) -> Option<Tok
     let help = "name the file of digests: tokens = \"chat.tokens\" (`wsgate token` makes its lines)";
     let tokens = scope.required("tokens", &raw.tokens, Some(at.span()), help)?;
     let tokens = scope.resolve(&tokens);
-    if !keys.token_tables.contains_key(&tokens) {
+    if !tokens.exists() {
+        let help = "`wsgate token query` makes its lines; paths in a file count from that file's folder";
+        let message = format!("{}: this file of tokens is not there", tokens.display());
+        scope.reads(&tokens);
+        scope.error(Code::Credential, span_of(&raw.tokens).unwrap_or_default(), message, help);
+    } else if !keys.token_tables.contains_key(&tokens) {
         scope.reads(&tokens);
         match credentials::load_tokens(&tokens) {
             Ok(table) => drop(keys.token_tables.insert(tokens.clone(), Arc::new(table))),

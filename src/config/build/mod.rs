@@ -122,7 +122,10 @@ fn load_issuers(
                 let at = raw.issuer.get(&*issuer.name);
                 let span =
                     at.and_then(|at| at.get().keys.as_ref()).map(super::raw::words::At::span).unwrap_or_default();
-                scope.error(Code::Credential, span, format!("{}: {}", error.place, error.message), error.help);
+                let is_absent = issuer.keys.iter().filter_map(|key| key.from.file()).any(|file| !file.exists());
+                let made = if is_absent { "; `wsgate token key` makes keys for development" } else { "" };
+                let message = format!("{}: {}", error.place, error.message);
+                scope.error(Code::Credential, span, message, format!("{}{made}", error.help));
             }
         }
     }
