@@ -272,7 +272,7 @@ async fn connect_talks_is_refused_or_finds_nobody() {
 async fn a_signal_drains_and_a_second_ends() {
     let mut cases = Cases::of("signals");
     for (name, signal) in [("SIGTERM", Signal::TERM), ("SIGINT", Signal::INT)] {
-        let stand = Stand::new(Plan::plain().gateway("drain = \"10s\"")).await;
+        let stand = Stand::new(Plan::plain().gateway("drain = \"10s\"\n[address]\npending = 512")).await;
         let mut wire = stand.session().await;
         stand.running.process.signal(Signal::HUP);
         stand.running.process.notice("reloaded").await;

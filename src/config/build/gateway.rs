@@ -19,6 +19,8 @@ use crate::ws::head::HeadLimits;
 
 /// The most networks of one list.
 pub(super) const MOST_NETWORKS: usize = 10_000;
+/// Connections that are not yet admitted, where nobody says how many.
+const PENDING: u32 = 2048;
 /// The most listeners.
 const MOST_LISTENERS: usize = 64;
 /// The most known networks.
@@ -54,6 +56,7 @@ pub(super) fn build(raw: &RawGateway, scope: &mut Scope<'_>, around: &Surroundin
             "it only reads, but metrics tell much: bind it to 127.0.0.1 or see that a firewall stands before it",
         );
     }
+    warn_of_pending(raw, scope);
     let admin = scope.table("admin").optional("socket", &raw.admin.socket);
     let state = scope.optional("state", &raw.state);
     let revocations = scope.optional("revocations", &raw.revocations);
@@ -124,11 +127,24 @@ fn issuers(raw: &RawGateway, scope: &mut Scope<'_>) -> Vec<IssuerConfig> {
 fn capacity(raw: &RawCapacity, scope: &mut Scope<'_>) -> Capacity {
     Capacity {
         sessions: scope.or("sessions", &raw.sessions, None),
-        pending: scope.or("pending", &raw.pending, 2048),
+        pending: scope.or("pending", &raw.pending, PENDING),
         tls_handshakes: scope.or("tls_handshakes", &raw.tls_handshakes, None),
         handshakes: scope.or("handshakes", &raw.handshakes, None),
         admissions: scope.or("admissions", &raw.admissions, per_second(500, 2000)),
     }
+}
+
+/// One network may have an eighth of all pending connections, whatever is written for an address.
+fn warn_of_pending(raw: &RawGateway, scope: &mut Scope<'_>) {
+    let all = raw.capacity.pending.as_ref().map_or(PENDING, |at| at.get().0);
+    let Some(at) = raw.address.pending.as_ref().filter(|at| at.get().0 > (all / 8).max(1)) else { return };
+    let message = format!("one address has at most {} pending connections, an eighth of `[capacity] pending`", all / 8);
+    scope.warning(
+        Code::Contradiction,
+        at.span(),
+        message,
+        "raise `[capacity] pending` to eight times this, or lower this",
+    );
 }
 
 fn address(raw: &RawAddress, scope: &mut Scope<'_>) -> AddressRules {
@@ -246,4 +262,25 @@ fn log(raw: &RawLog, scope: &mut Scope<'_>) -> LogConfig {
 pub(super) fn per_second(count: u32, burst: u32) -> Rate {
     let number = |number: u32| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
     Rate { count: number(count), period: Duration::from_secs(1), burst: number(burst) }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::fixture::{GATEWAY, Ground};
+
+    #[test]
+    fn an_address_that_would_have_more_than_an_eighth_of_what_is_pending_is_told_of() {
+        let ground = Ground::new();
+        let mut ran = 0;
+        for (pending, is_told) in [(256, false), (257, true)] {
+            let text = GATEWAY.replacen("pending  = 128", &format!("pending  = {pending}"), 1);
+            ground.write("gateway.toml", &text);
+            assert!(text.contains(&format!("= {pending}\n")), "it was written");
+            let (_, warnings) = ground.load().unwrap_or_else(|told| panic!("{told}"));
+            let told = warnings.iter().any(|one| one.message.contains("at most 256 pending connections"));
+            assert_eq!(told, is_told, "{pending}: {warnings:?}");
+            ran += 1;
+        }
+        assert_eq!(ran, 2);
+    }
 }
