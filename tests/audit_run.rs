@@ -252,6 +252,13 @@ async fn the_exit_code_says_what_came_of_it() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let gone = ran(shipped.folder(), &["audit", "tls", &format!("ws://{closed}/"), "--origin", PAGE], "").await;
     gone.ended(2).complained(&["a good handshake does not come in"]);
+    assert!(!gone.err.contains("--kid"), "nothing was refused: {}", gone.err);
+    let unknown = audit(&shipped, &["tls", "--claim", "aud=nobody"]).await;
+    unknown.ended(2).complained(&["a good handshake does not come in: 401", "--kid", "--carrier", "wsgate explain"]);
+    let nobody =
+        ran(shipped.folder(), &["audit", "tls", &shipped.url("/chat"), "--origin", PAGE, "--ca", "certs/ca.pem"], "")
+            .await;
+    nobody.ended(2).complained(&["a good handshake does not come in: 401", "no credential was given"]);
 
     audit(&shipped, &["auth", "--log", "policies"]).await.ended(2).complained(&["--log policies: is no plain file"]);
     audit(&shipped, &["auth", "--pid", "999999999"]).await.ended(2).complained(&["--pid 999999999: "]);

@@ -112,7 +112,9 @@ pub async fn run(
 /// The good twin comes in, and through to the canary, where one listens.
 async fn arrives(exam: &mut Exam) -> Result<(), String> {
     let mark = exam.mark();
-    exam.twin().await?;
+    if let Err(why) = exam.twin().await {
+        return Err(format!("{why}{}", hint(&why, exam.target.credential.is_some())));
+    }
     let (Some(canary), Some(mark)) = (&exam.canary, mark) else { return Ok(()) };
     if !canary.since(mark).await.is_empty() {
         return Ok(());
@@ -123,6 +125,18 @@ async fn arrives(exam: &mut Exam) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("a good handshake comes in, and the canary at {} hears nothing: is it the backend?", canary.address()))
+}
+
+/// What to look at where the good handshake of the beginning is refused for its credential.
+fn hint(why: &str, has_credential: bool) -> &'static str {
+    match (why.ends_with(": 401") || why.ends_with(": 403"), has_credential) {
+        (false, _) => "",
+        (true, false) => ": no credential was given; --token-file names one, --signing-key mints one",
+        (true, true) => {
+            ": is it the right credential, of an issuer with several keys by the right --kid, in the right place \
+             (--carrier), from a listed --origin? `wsgate explain` says what a wsgate refuses it for, by the id in its log"
+        }
+    }
 }
 
 /// Runs some cases of a suite. Where the target lets nobody in any longer the rest of them is not tried.

@@ -42,8 +42,14 @@ impl Files {
     /// Tries every place before anything is found that could be lost.
     ///
     /// # Errors
-    /// With the first place that cannot be written.
+    /// With the first place that cannot be written, or that two reports would have.
     pub(super) fn try_places(&self) -> Result<(), String> {
+        for (at, (path, _)) in self.wanted().enumerate() {
+            let canonical = whole(path);
+            if self.wanted().take(at).any(|(other, _)| whole(other) == canonical) {
+                return Err(format!("{}: two reports would replace each other: name a file for each", path.display()));
+            }
+        }
         self.wanted().try_for_each(|(path, _)| file::try_place(path).map_err(|error| at(path, &error)))
     }
 
@@ -60,6 +66,37 @@ impl Files {
     }
 }
 
+/// A place as one path, however it is written; the file itself need not be there.
+fn whole(path: &Path) -> PathBuf {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match (folder.canonicalize(), path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        _ => path.to_owned(),
+    }
+}
+
 fn at(path: &Path, error: &std::io::Error) -> String {
     format!("{}: {error}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_reports_have_two_places() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("in")).unwrap();
+        let files = |json: &str, junit: &str| Files {
+            report: None,
+            json: Some(folder.path().join(json)),
+            junit: Some(folder.path().join(junit)),
+            sarif: None,
+        };
+        for same in ["found", "in/../found"] {
+            let told = files("found", same).try_places().unwrap_err();
+            assert!(told.contains("two reports would replace each other"), "{told}");
+        }
+        assert_eq!(files("found", "in/found").try_places(), Ok(()), "the twin");
+    }
 }

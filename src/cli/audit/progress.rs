@@ -57,8 +57,8 @@ impl<'a> Told<'a> {
         for (suite, count, first) in card.left_by_suite() {
             self.line(&format!("  left of {suite}: {count} cases, from {first} on"));
         }
-        if card.findings.iter().all(|finding| matches!(finding.outcome(), Outcome::NotApplicable | Outcome::NotRun)) {
-            self.line("\nnothing could be tried; without --token-file or --signing-key no credential is known");
+        if let Some(why) = why_nothing(card) {
+            self.line(&format!("\nnothing could be tried: {why}"));
         }
         let count = |outcome| format!("{} {outcome}", card.count(outcome));
         let counts = [Outcome::Held, Outcome::Fell, Outcome::Undecided, Outcome::NotApplicable].map(count).join(", ");
@@ -129,5 +129,47 @@ impl Progress for Told<'_> {
         };
         let outcome = self.painted(finding.outcome());
         self.line(&format!("{outcome} {} {}{said}", finding.id, finding.name));
+    }
+}
+
+/// Why not one case could be tried of a run that came to its end; `None` where one was.
+fn why_nothing(card: &Scorecard) -> Option<&str> {
+    let untried = |finding: &Finding| matches!(finding.outcome(), Outcome::NotApplicable | Outcome::NotRun);
+    if card.cut_short.is_some() || !card.findings.iter().all(untried) {
+        return None;
+    }
+    if card.count(Outcome::NotRun) > 0 {
+        return Some("what the cases need was not given");
+    }
+    card.that(Outcome::NotApplicable).next().map(|finding| finding.verdict.said.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::audit::Verdict;
+
+    #[test]
+    fn what_kept_every_case_from_being_tried_is_told_as_it_is() {
+        let of = |said: &[(Outcome, &str)], cut_short: Option<&str>| {
+            let finding = |(outcome, said): &(Outcome, &str)| Finding {
+                suite: Suite::Tls,
+                id: "TL01",
+                name: "a case",
+                verdict: Verdict::new(*outcome, *said),
+                took: Duration::ZERO,
+            };
+            let findings = said.iter().map(finding).collect();
+            let card = Scorecard { findings, cut_short: cut_short.map(String::from), ..Scorecard::default() };
+            why_nothing(&card).map(String::from)
+        };
+        let plain = (Outcome::NotApplicable, "the target has no TLS");
+        assert_eq!(of(&[plain], None).as_deref(), Some("the target has no TLS"));
+        let needs = (Outcome::NotRun, "needs --signing-key");
+        assert_eq!(of(&[plain, needs], None).as_deref(), Some("what the cases need was not given"));
+        assert_eq!(of(&[plain, (Outcome::Held, "426")], None), None);
+        assert_eq!(of(&[], Some("the time of 10ms is up")), None, "that is told of itself");
     }
 }
