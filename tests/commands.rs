@@ -216,6 +216,10 @@ async fn explain_answers_in_three_forms() {
     let stand = Stand::new(Plan::plain().policy(&ways)).await;
     let code = stand.ran(&["explain", "origin_not_allowed"], "").await;
     code.ended(0).told(&["origin_not_allowed: answered 403. "]);
+    let notice = stand.ran(&["explain", "reload_refused"], "").await;
+    notice.ended(0).told(&["reload_refused: a notice of the log (error). ", "`wsgate check` tells every mistake"]);
+    let both = stand.ran(&["explain", "server_down"], "").await;
+    both.ended(0).told(&["server_down: the session ended. ", "server_down: a notice of the log (error). "]);
     let cause = stand.ran(&["explain", "idle_timeout"], "").await;
     cause.ended(0).told(&["idle_timeout: the session ended. "]);
 
@@ -232,7 +236,7 @@ async fn explain_answers_in_three_forms() {
     let found = stand.ran(&["explain", id], &log).await;
     found.ended(0).told(&["refused\n", "reason: origin_not_allowed", "origin: https://evil.example", "path: /chat"]);
     let unknown = stand.ran(&["explain", "00000000"], &log).await;
-    unknown.ended(1).told(&["neither a code of docs/reasons.md nor an id"]);
+    unknown.ended(1).told(&["neither a code of docs/reasons.md or docs/notices.md nor an id"]);
 
     let url = ["explain", "--url", "wss://chat.test/chat", "--credential", "authorization", "--token-file", "token"];
     let page = |origin: &'static str| [&url[..], &["--origin", origin]].concat();

@@ -1,7 +1,8 @@
-//! The documents say what the code says: docs/reasons.md is made from the tables of reasons and causes, every
+//! The documents say what the code says: docs/reasons.md is made from the tables of reasons and causes, docs/notices.md
+//! from that of notices, every
 //! dependency has its line in docs/dependencies.md, and every configuration that a document shows loads.
 //!
-//! `WSGATE_WRITE_DOCUMENTS=1 cargo test --test documents` writes docs/reasons.md anew.
+//! `WSGATE_WRITE_DOCUMENTS=1 cargo test --test documents` writes both pages anew.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where its premise is broken")]
 #![allow(clippy::print_stdout, reason = "the names of the cases that ran are for the reader of the output")]
@@ -17,9 +18,11 @@ use support::certificates::Authority;
 use support::tokens::{Signer, digest, now};
 use toml::{Table, Value};
 use wsgate::config;
+use wsgate::event::Level;
 use wsgate::policy::Reason;
 use wsgate::policy::refusal::Answer;
 use wsgate::session::Cause;
+use wsgate::telemetry::notices;
 use wsgate::units::UnixSeconds;
 
 fn at_root(path: &str) -> PathBuf {
@@ -58,6 +61,74 @@ fn the_page_of_reasons_is_that_of_the_tables() {
     }
     let written = fs::read_to_string(&path).unwrap();
     assert!(written == reasons_document(), "docs/reasons.md is out of date: see the head of tests/documents.rs");
+}
+
+fn notices_document() -> String {
+    let mut text = String::from(
+        "# Notices\n\n\
+         What the gateway says of itself in its log: lines with `\"event\":\"notice\"` and one of these codes; `wsgate explain CODE`\n\
+         explains them, too. This page is made from the table in `src/telemetry/notices.rs`; tests compare it with that, and that\n\
+         with the code. Refusals and closures are in [reasons.md](reasons.md).\n\n\
+         | code | level | what it means | what to do |\n|---|---|---|---|\n",
+    );
+    for one in notices::ALL {
+        let _ = writeln!(text, "| `{}` | {} | {} | {} |", one.code, one.level.as_str(), one.meaning, one.remedy);
+    }
+    text
+}
+
+#[test]
+fn the_page_of_notices_is_that_of_the_table() {
+    let path = at_root("docs/notices.md");
+    if std::env::var_os("WSGATE_WRITE_DOCUMENTS").is_some() {
+        fs::write(&path, notices_document()).unwrap();
+    }
+    let written = fs::read_to_string(&path).unwrap();
+    assert!(written == notices_document(), "docs/notices.md is out of date: see the head of tests/documents.rs");
+}
+
+/// The notices that the product's code makes: level and code, as they stand beside each other.
+fn notices_in_the_code(folder: &Path, found: &mut BTreeSet<(String, String)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            notices_in_the_code(&path, found);
+        } else if path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("tests.rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let text = text
+                .split("\n#[cfg(test)]\nmod tests {")
+                .next()
+                .unwrap()
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ");
+            found.extend(text.split("Level::").skip(1).filter_map(level_and_code));
+            let kept = text.split('"').skip(1).step_by(2).filter(|word| word.ends_with("_kept"));
+            found.extend(kept.map(|code| (String::from("error"), code.to_owned())));
+        }
+    }
+}
+
+/// `Error, "state_lost", ...` or `Warning, code: "accept_paused", ...`
+fn level_and_code(text: &str) -> Option<(String, String)> {
+    let (level, rest) = text.split_once(", ")?;
+    let rest = rest.strip_prefix("code: ").unwrap_or(rest).strip_prefix('"')?;
+    let (code, _) = rest.split_once('"')?;
+    let is_level = ["Info", "Warning", "Error"].contains(&level);
+    is_level.then(|| (level.to_lowercase(), code.to_owned()))
+}
+
+#[test]
+fn every_notice_of_the_code_is_explained_and_every_one_explained_is_in_the_code() {
+    let mut found = BTreeSet::new();
+    for room in ["cli", "gateway", "net"] {
+        notices_in_the_code(&at_root("src").join(room), &mut found);
+    }
+    // Told twice: where a server goes down, and where its sessions are lost for that.
+    assert!(found.remove(&(String::from(Level::Info.as_str()), String::from("server_down"))), "{found:?}");
+    let table: BTreeSet<_> = notices::ALL.iter().map(|one| (one.level.as_str().into(), one.code.into())).collect();
+    assert_eq!(found, table);
+    assert_eq!((table.len(), notices::ALL.len() > 30), (notices::ALL.len(), true), "each once");
 }
 
 #[test]

@@ -21,6 +21,7 @@ use crate::policy::refusal::Answer;
 use crate::policy::screen::PolicySet;
 use crate::secret::Secret;
 use crate::session::Cause;
+use crate::telemetry::notices::{self, Explained};
 
 /// Bytes of a line of the log that are read, and of a token.
 const LINE_BYTES: u64 = 64 << 10;
@@ -115,8 +116,15 @@ enum Failure {
 fn explain_code(code: &str) -> Option<Explanation> {
     let reason = Reason::ALL.iter().find(|reason| reason.code() == code).map(|reason| reason_text(*reason));
     let cause = Cause::ALL.iter().find(|cause| cause.code() == code);
-    let text = reason.or_else(|| cause.map(|cause| format!("{code}: the session ended. {}", cause.explanation())))?;
-    Some(Explanation { text, exit: Exit::Well })
+    let ended = cause.map(|cause| format!("{code}: the session ended. {}", cause.explanation()));
+    let told = [reason.or(ended), notices::find(code).map(notice_text)];
+    let text = told.into_iter().flatten().collect::<Vec<_>>().join("\n");
+    (!text.is_empty()).then_some(Explanation { text, exit: Exit::Well })
+}
+
+fn notice_text(notice: &Explained) -> String {
+    let Explained { code, level, meaning, remedy } = notice;
+    format!("{code}: a notice of the log ({}). {meaning} {remedy}", level.as_str()).trim_end().to_owned()
 }
 
 fn reason_text(reason: Reason) -> String {
@@ -164,7 +172,8 @@ fn ask(args: &ExplainArgs, id: &str) -> Result<Explanation, String> {
 }
 
 fn unknown(what: &str) -> Explanation {
-    let text = format!("{what}: neither a code of docs/reasons.md nor an id in the log on standard input");
+    let text =
+        format!("{what}: neither a code of docs/reasons.md or docs/notices.md nor an id in the log on standard input");
     Explanation { text, exit: Exit::Findings }
 }
 

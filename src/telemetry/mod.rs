@@ -7,6 +7,7 @@ pub mod clock;
 pub mod line;
 pub mod log;
 pub mod metrics;
+pub mod notices;
 pub mod queue;
 pub mod sampler;
 pub mod text;
