@@ -20,17 +20,24 @@ use rustix::process::Signal;
 use rustls::ClientConfig;
 use serde_json::{Value, json};
 use support::admin::call_in;
-use support::client::Request;
+use support::client::{Answer, Request};
 use support::frames::{CLOSE, FIN, close_body, masked};
 use support::house::HOST;
+use support::observer::Record;
 use support::process::{Process, Running, WSGATE, ran, wsgate};
-use support::{Cases, House, Plan, Stand, Wire, cases, eventually, within};
+use support::time::{Stopped, passes};
+use support::tokens::now;
+use support::{Cases, House, Plan, Stand, Wire, cases, eventually, nobody_listens, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use wsgate::config;
+use wsgate::event::{Event, SharedObserver};
+use wsgate::gateway::Gateway;
 use wsgate::gateway::handover::Inherited;
 use wsgate::net::handover::{receive, send};
+use wsgate::units::UnixSeconds;
 
 const SOCKET: &str = "state/admin.sock";
 
@@ -388,4 +395,160 @@ async fn a_socket_of_the_service_manager_is_served() {
     refused.ended(2).complained(&[&format!("the service manager listens on {address}"), "no [[listener]]"]);
     cases.held("OP02", "its address is not configured");
     cases.all(3);
+}
+
+/// Two listeners and a health listener, with a lead and a drain that no test waits for.
+fn with_two_listeners() -> Plan {
+    let listener = |address: &str| {
+        format!(
+            "[[listener]]\naddress = \"{address}\"\n\
+             certificates = [{{ chain = \"certs/server.pem\", key = {{ file = \"certs/server.key\" }} }}]\n"
+        )
+    };
+    plan()
+        .gateway("drain = \"24h\"\ndrain_lead = \"60s\"\nhealth = { address = \"127.0.0.1:0\" }")
+        .gateway(&(listener("127.0.0.1:0") + &listener("127.0.0.2:0")))
+        .policy("session.ping_interval = \"1h\"")
+}
+
+/// What the health listener says of readiness: the status, and the word.
+async fn readiness(health: SocketAddr) -> (u16, String) {
+    let mut wire = Wire::over(TcpStream::connect(health).await.expect("no probe is refused"));
+    wire.send(b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").await;
+    told_of_readiness(wire).await
+}
+
+async fn told_of_readiness(mut wire: Wire) -> (u16, String) {
+    let (bytes, _) = wire.rest().await;
+    assert!(!bytes.is_empty(), "no probe is cut");
+    let answer = Answer::read(&bytes);
+    (answer.status, String::from_utf8(answer.body).unwrap())
+}
+
+fn ready() -> (u16, String) {
+    (200, String::from("ready\n"))
+}
+
+/// A session on each of these addresses.
+async fn sessions_on(addresses: &[SocketAddr], client: &Arc<ClientConfig>, request: &Request) -> Vec<Wire> {
+    let mut sessions = Vec::new();
+    for address in addresses {
+        let tcp = TcpStream::connect(address).await.expect("no connection is refused");
+        let mut wire = Wire::tls(tcp, Arc::clone(client), HOST).await.unwrap();
+        House::opened(&mut wire, request).await;
+        wire.echoes("hello").await;
+        sessions.push(wire);
+    }
+    sessions
+}
+
+/// A gateway that goes on with these sockets, with the files of this folder; and what it tells.
+async fn next_process(folder: &Path, taken: Inherited) -> (Gateway, Arc<Record>) {
+    let (config, _) = config::load(&folder.join("gateway.toml"), &|_| None, UnixSeconds(now())).unwrap();
+    let record = Arc::new(Record::before(None));
+    let observer: SharedObserver = Arc::<Record>::clone(&record);
+    (Gateway::start_with(config, observer, taken).await.unwrap(), record)
+}
+
+/// What a process does with its gateway.
+fn drains_when_asked(gateway: Gateway) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        gateway.drain_asked().await;
+        gateway.drain().await;
+    })
+}
+
+#[tokio::test]
+async fn a_probe_under_way_is_answered_by_the_process_that_took_it() {
+    let house = with_two_listeners().build().await;
+    let health = house.gateway.health_address().unwrap();
+    let session = house.session().await;
+    let mut probe = Wire::over(TcpStream::connect(health).await.unwrap());
+    probe
+        .send(
+            b"GET /readyz HTTP/1.1
+Host: 127.0.0.1
+",
+        )
+        .await;
+    assert_eq!(readiness(health).await, ready(), "who asks later is answered, so that one was taken");
+    // However long the hand-over takes, its time to ask is not over.
+    let stopped = Stopped::clock();
+    let taken = Inherited::take_over(&house.folder.path().join(SOCKET)).await.unwrap().expect("somebody is there");
+    let House { gateway, record, backend, folder, .. } = house;
+    let first = drains_when_asked(gateway);
+    let (next, _) = next_process(folder.path(), taken).await;
+    record.notice(0, "draining").await;
+    probe
+        .send(
+            b"
+",
+        )
+        .await;
+    assert_eq!(told_of_readiness(probe).await, ready(), "the next process is");
+    assert_eq!(readiness(health).await, ready());
+    drop((stopped, session));
+    within("the first process ends", first).await.unwrap();
+    drop((next, backend, folder));
+    cases::held("OP12", "a probe under way at a hand-over");
+}
+
+fn opened(record: &Record) -> usize {
+    record.since(0).iter().filter(|event| matches!(event, Event::Opened(_))).count()
+}
+
+#[tokio::test]
+async fn readiness_tells_of_whoever_accepts_all_through_a_hand_over() {
+    let house = with_two_listeners().build().await;
+    let (addresses, health) = (house.gateway.addresses().to_vec(), house.gateway.health_address().unwrap());
+    let (client, request) = (house.authority.client(&[b"http/1.1"]), house.request());
+    let socket = house.folder.path().join(SOCKET);
+    let stop = CancellationToken::new();
+    let probes =
+        Loop::new(&stop, Duration::from_millis(2), move || async move { assert_eq!(readiness(health).await, ready()) });
+    probes.goes_on(5).await;
+
+    let taken = within("the descriptors", Inherited::take_over(&socket)).await.unwrap().expect("somebody is there");
+    assert_eq!(taken.len(), 4, "two listeners, health and the admin socket");
+    let mut before = sessions_on(&addresses, &client, &request).await;
+    assert_eq!(opened(&house.record), 2, "until the next process accepts the first one does");
+    probes.goes_on(5).await;
+    let mut cases = Cases::of("readiness in a hand-over");
+    cases.held("OP12", "before the next process accepts");
+
+    let House { gateway, record, backend, folder, .. } = house;
+    let draining = drains_when_asked(gateway);
+    let (next, next_record) = next_process(folder.path(), taken).await;
+    assert_eq!((next.addresses(), next.health_address()), (addresses.as_slice(), Some(health)));
+    let told = record.notice(0, "draining").await.text;
+    assert!(told.contains("listeners stop in 0ns"), "nobody has to look elsewhere: {told}");
+    probes.goes_on(20).await;
+    let after = sessions_on(&addresses, &client, &request).await;
+    assert_eq!((opened(&record), opened(&next_record)), (2, 2), "both listeners are the next process's");
+    for wire in &mut before {
+        wire.echoes("old sessions live on").await;
+    }
+    cases.held("OP12", "while the first process drains");
+    drop(before);
+    within("the first process ends", draining).await.unwrap();
+    probes.goes_on(20).await;
+    stop.cancel();
+    within("the probes end", probes.task).await.expect("readiness never said no");
+    cases.held("OP12", "once the first process has ended");
+
+    let mark = next_record.mark();
+    let draining = tokio::spawn(next.drain());
+    let told = next_record.notice(mark, "draining").await.text;
+    assert!(told.contains("listeners stop in 60s"), "who took over drains like any other: {told}");
+    assert_eq!(readiness(health).await, (503, String::from("draining\n")));
+    let late = sessions_on(&addresses, &client, &request).await;
+    passes(Duration::from_secs(60)).await;
+    for address in addresses {
+        nobody_listens(address).await;
+    }
+    drop((after, late));
+    within("the next process ends", draining).await.unwrap();
+    drop((backend, folder));
+    cases.held("OP12", "when the next process drains");
+    cases.all(4);
 }

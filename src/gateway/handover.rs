@@ -18,8 +18,10 @@ use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixStream};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::End;
 use crate::net::admin_socket::AdminSocket;
 use crate::net::handover::{receive, send};
 use crate::net::listener::{self, Shared};
@@ -163,6 +165,17 @@ impl Inherited {
         let (line, _) = timeout(PATIENCE, receive(giver)).await??;
         if line == YOURS { Ok(true) } else { Err(io::Error::other("it did not give them")) }
     }
+}
+
+/// Answers what is under way on a listener that another process goes on with, for so long at most; where the gateway ends it
+/// is cut.
+pub(super) async fn answer_under_way(mut connections: JoinSet<()>, time: Duration, end: &End) {
+    let answered = async { while connections.join_next().await.is_some() {} };
+    tokio::select! {
+        () = end.cancelled() => {}
+        _ = timeout(time, answered) => {}
+    }
+    connections.shutdown().await;
 }
 
 async fn asked(socket: &Path) -> io::Result<Inherited> {

@@ -23,6 +23,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::handover::answer_under_way;
 use crate::telemetry::metrics::{self, Metrics};
 
 /// Connections served at a time; others wait in the kernel's queue.
@@ -95,13 +96,19 @@ impl Readiness {
     }
 }
 
-/// Serves until `shutdown`; connections that are open then are cut.
-pub async fn serve(listener: Arc<TcpListener>, state: Arc<HealthState>, shutdown: CancellationToken) {
+/// Serves until another process does (`relieved`), which leaves the probes under way to this one, or the `end`, which cuts
+/// them.
+pub async fn serve(
+    listener: Arc<TcpListener>,
+    state: Arc<HealthState>,
+    relieved: CancellationToken,
+    end: CancellationToken,
+) {
     let mut connections = JoinSet::new();
     let mut by_age = VecDeque::new();
     loop {
         tokio::select! {
-            () = shutdown.cancelled() => return,
+            () = relieved.cancelled() => return answer_under_way(connections, HEAD_DEADLINE, &end).await,
             Some(_) = connections.join_next(), if !connections.is_empty() => by_age.retain(|one: &AbortHandle| !one.is_finished()),
             accepted = listener.accept() => match accepted {
                 Ok((tcp, _)) => {
@@ -227,7 +234,7 @@ mod tests {
             stop.cancel();
             answer
         };
-        tokio::join!(serve(listener.into(), Arc::clone(state), stop.clone()), asks).1
+        tokio::join!(serve(listener.into(), Arc::clone(state), stop.clone(), stop.clone()), asks).1
     }
 
     fn get(path: &str) -> String {
@@ -306,6 +313,6 @@ mod tests {
             assert!(answer.ends_with("ok\n"), "{answer}");
             assert!(began.elapsed() < HEAD_DEADLINE, "{:?}", began.elapsed());
         };
-        tokio::join!(serve(listener.into(), state(), stop.clone()), asks);
+        tokio::join!(serve(listener.into(), state(), stop.clone(), stop.clone()), asks);
     }
 }

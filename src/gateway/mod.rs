@@ -225,9 +225,13 @@ impl Gateway {
     }
 
     async fn become_empty(&self) {
-        self.health.set(Readiness::Draining);
-        // The next process accepts already: nobody has to look elsewhere.
-        let lead = if self.house.relieved.is_cancelled() { Duration::ZERO } else { self.drain_lead };
+        // Where the next process accepts already nobody has to look elsewhere, and whoever asks of readiness means that one.
+        let lead = if self.house.relieved.is_cancelled() {
+            Duration::ZERO
+        } else {
+            self.health.set(Readiness::Draining);
+            self.drain_lead
+        };
         let window = drain::window(self.drain, lead, self.house.close_time());
         let (sessions, end) = (self.house.sessions.len(), self.drain);
         let stop = if lead.is_zero() { String::from("at once") } else { format!("in {lead:?}") };
@@ -280,10 +284,11 @@ impl Gateway {
             self.house.doors.spawn(accept::accept(house, door, listener));
         }
         self.services.spawn(Keeper::new(Arc::clone(&self.house), doors, kept).run(asked));
-        if let Some(listener) = health {
-            self.services.spawn(health::serve(listener, Arc::clone(&self.health), self.house.relieved.clone()));
-        }
         self.health.set(Readiness::Ready);
+        if let Some(listener) = health {
+            let (relieved, end) = (self.house.relieved.clone(), self.house.end.clone());
+            self.services.spawn(health::serve(listener, Arc::clone(&self.health), relieved, end));
+        }
     }
 }
 

@@ -35,7 +35,7 @@ use fault::Fault;
 use top::By;
 
 use super::End;
-use super::handover::{Offer, PROTOCOL};
+use super::handover::{Offer, PROTOCOL, answer_under_way};
 use super::house::House;
 use super::ledger::Lent;
 use super::refusals::Refusals;
@@ -118,7 +118,7 @@ pub(super) async fn serve(admin: Arc<Admin>) {
     loop {
         tokio::select! {
             biased;
-            () = end.cancelled() => return finish(connections, &admin.house.end).await,
+            () = end.cancelled() => return answer_under_way(connections, READ_DEADLINE, &admin.house.end).await,
             Some(_) = connections.join_next(), if !connections.is_empty() => by_age.retain(|one: &AbortHandle| !one.is_finished()),
             accepted = admin.socket.accept() => match accepted {
                 Ok(stream) if may_call(&stream) => {
@@ -131,16 +131,6 @@ pub(super) async fn serve(admin: Arc<Admin>) {
             },
         }
     }
-}
-
-/// Answers the calls under way where another process goes on; where the gateway ends they are cut.
-async fn finish(mut connections: JoinSet<()>, end: &End) {
-    let answered = async { while connections.join_next().await.is_some() {} };
-    tokio::select! {
-        () = end.cancelled() => {}
-        _ = timeout(READ_DEADLINE, answered) => {}
-    }
-    connections.shutdown().await;
 }
 
 /// Root and whoever runs the gateway. The file's mode says the same; this holds where a folder or a mount weakens it.
