@@ -241,13 +241,19 @@ async fn session_of(running: &Running, stand: &Stand, token: &str) -> Wire {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_goes_along_and_reaches_the_sessions_left_behind() {
+    const LOST: [&str; 5] = ["alice", "dave", "erin", "frank", "grace"];
     let plan = kept();
-    let token = |subject: &str| plan.signs().token_with(|claims| drop(claims.insert("sub".into(), json!(subject))));
+    let signer = Arc::clone(plan.signs());
+    let token = |subject: &str| signer.token_with(|claims| drop(claims.insert("sub".into(), json!(subject))));
     let (bob, carol) = (token("bob"), token("carol"));
     let stand = Stand::new(plan).await;
     let folder = stand.written.folder.path();
     assert_eq!(revokes(folder, "carol").await, 0);
-    let (mut lost, mut stays) = (stand.session().await, session_of(&stand.running, &stand, &bob).await);
+    let mut lost = Vec::new();
+    for subject in LOST {
+        lost.push(session_of(&stand.running, &stand, &token(subject)).await);
+    }
+    let mut stays = session_of(&stand.running, &stand, &bob).await;
 
     let next = Running::start(taking_over(&stand)).await;
     next.process.notice("taken_over").await;
@@ -260,12 +266,16 @@ async fn a_state_goes_along_and_reaches_the_sessions_left_behind() {
     drop(session_of(&next, &stand, &bob).await);
     cases.held("AU28", "an entry of before holds in the next process");
 
-    assert_eq!(revokes(folder, "alice").await, 0, "the next process has no session of hers");
-    let begun = Instant::now();
-    lost.is_closed_with(4403).await;
-    let took = begun.elapsed();
-    println!("a session in the process that drains ended {took:?} after the answer");
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    let mut took = Vec::new();
+    for (subject, lost) in LOST.iter().zip(&mut lost) {
+        assert_eq!(revokes(folder, subject).await, 0, "the next process has no session of theirs");
+        let begun = Instant::now();
+        lost.is_closed_with(4403).await;
+        took.push(begun.elapsed());
+    }
+    println!("sessions in the process that drains ended {took:?} after the answer");
+    took.sort_unstable();
+    assert!(took[LOST.len() / 2] < Duration::from_secs(2), "as a rule within two seconds: {took:?}");
     stays.echoes("its twin is another subject's").await;
     cases.held("AU28", "an entry of afterwards reaches the process that drains");
 
@@ -274,7 +284,9 @@ async fn a_state_goes_along_and_reaches_the_sessions_left_behind() {
     next.process.signal(Signal::TERM);
     next.process.ends().await.ended(0);
     let again = stand.again().await;
-    assert_eq!(revoked(folder).await, ["alice", "carol"]);
+    let mut all = [&LOST[..], &["carol"]].concat();
+    all.sort_unstable();
+    assert_eq!(revoked(folder).await, all);
     stays.echoes("the first process drains still, and holds no lock").await;
     again.process.signal(Signal::TERM);
     cases.held("OP02", "the state is the next process's alone");
