@@ -5,16 +5,19 @@
 
 mod support;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::json;
 use support::endpoint::switching;
 use support::frames::{BINARY, CLOSE, CONTINUATION, FIN, Frame, TEXT, bare, masked};
 use support::house::HEADER_ONLY;
+use support::time::passes;
 use support::tokens::now;
 use support::{Cases, Endpoint, Ends, House, Plan, Request, Transport, cases};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use wsgate::event::Event;
 use wsgate::session::Cause;
 
 /// The header in which the backend is told.
@@ -120,30 +123,59 @@ async fn the_greatest_age_ends_what_its_token_would_not() {
     cases::held("AU28", "the greatest age");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn chance_only_takes_from_a_lease() {
     const SESSIONS: usize = 24;
-    let house = Plan::plain().policy(&exactly()).build().await;
-    let end = now() + 8;
-    let mut sessions = JoinSet::new();
+    // A tenth of it is long beside what a machine takes for its work, by which a session may seem to live longer.
+    const LEASE: u64 = 200;
+    const WORK: Duration = Duration::from_secs(5);
+    let house = Plan::plain().policy(&exactly()).policy("session.ping_interval = \"1h\"").build().await;
+    let (mark, end) = (house.record.mark(), now() + LEASE);
+    let (mut sessions, mut leases, mut clients) = (Vec::new(), Vec::new(), JoinSet::new());
     for _ in 0..SESSIONS {
-        let mut session = house.session_of(&ending_at(&house, end)).await.0;
-        // A lease is counted in whole seconds.
-        let (begun, lease) = (Instant::now(), Duration::from_secs(end - now()));
-        sessions.spawn(async move {
-            let close = session.frame().await.expect("a Close");
-            assert_eq!(close.close_code(), Some(4401));
-            (begun.elapsed(), lease)
-        });
+        let before = now();
+        sessions.push(house.session_of(&ending_at(&house, end)).await.0);
+        assert_eq!(told(&house), end, "the backend is told the end that nobody outlives");
+        // A lease is counted in whole seconds, and one may have passed between two readings of the clock.
+        leases.push([end - now(), end - before].map(Duration::from_secs));
     }
-    let lived = sessions.join_all().await;
-    assert_eq!(lived.len(), SESSIONS);
-    // A second may have passed between the two readings of the clock.
-    let longest = |lease: &Duration| *lease + Duration::from_secs(1);
-    assert!(lived.iter().all(|(lived, lease)| *lived <= longest(lease)), "chance adds nothing: {lived:?}");
-    let taken = lived.iter().map(|(lived, lease)| lease.saturating_sub(*lived)).max();
-    assert!(taken > Some(Duration::from_millis(50)), "of so many some lose a good part of their tenth: {lived:?}");
+    let ids: Vec<_> = house
+        .record
+        .since(mark)
+        .iter()
+        .filter_map(|event| match event {
+            Event::Opened(opened) => Some(opened.who.id),
+            _ => None,
+        })
+        .collect();
+    let mut beside = house.session().await;
+    passes(Duration::from_secs(LEASE * 9 / 10 - 5)).await;
+    for mut session in sessions {
+        clients.spawn(async move { session.frame().await.and_then(|close| close.close_code()) });
+    }
+    for _ in 0..30 {
+        passes(Duration::from_secs(1)).await;
+        beside.echoes("who was due has had his turn").await;
+    }
+    drop(beside);
+    assert_eq!(clients.join_all().await, [Some(4401); SESSIONS]);
     house.is_at_rest().await;
+    let mut lived = HashMap::new();
+    for event in house.record.since(mark) {
+        if let Event::Closed(closure) = event {
+            lived.insert(closure.who.id, (closure.cause, closure.age));
+        }
+    }
+    assert_eq!((ids.len(), leases.len()), (SESSIONS, SESSIONS));
+    assert!(ids.iter().all(|id| lived[id].0 == Cause::CredentialExpired));
+    let lived: Vec<Duration> = ids.iter().map(|id| lived[id].1).collect();
+    let lives = || lived.iter().zip(&leases);
+    assert!(lives().all(|(lived, [_, longest])| *lived <= *longest + WORK), "chance adds nothing: {lived:?}");
+    assert!(lives().all(|(lived, [least, _])| *lived >= *least * 9 / 10), "and takes a tenth at most: {lived:?}");
+    let taken = lives().map(|(lived, [least, _])| least.saturating_sub(*lived));
+    assert!(taken.max() > Some(WORK), "of so many some lose a good part of their tenth: {lived:?}");
+    let apart = lived.iter().max().unwrap().saturating_sub(*lived.iter().min().unwrap());
+    assert!(apart > WORK, "they do not end together: {lived:?}");
     cases::held("AU28", "sessions made together");
 }
 
