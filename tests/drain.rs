@@ -7,7 +7,7 @@ mod support;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use support::backend::echo;
@@ -15,8 +15,12 @@ use support::client::Answer;
 use support::frames::{CLOSE, FIN, close_body, masked};
 use support::house::HOST;
 use support::process::ran;
+use support::time::passes;
 use support::{Cases, House, Plan, Stand, Step, Wire, cases, nobody_listens, within};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 use wsgate::session::Cause;
 
 /// What the health listener says of readiness.
@@ -35,22 +39,28 @@ async fn goes(mut wire: Wire) -> Option<u16> {
     frame.close_code()
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn it_is_not_ready_at_once_and_accepts_until_the_lead_is_over() {
-    let lead = Duration::from_secs(2);
-    let plan = "drain = \"20s\"\ndrain_lead = \"2s\"\nhealth = { address = \"127.0.0.1:0\" }";
-    let house = Plan::plain().gateway(plan).build().await;
+    let lead = Duration::from_secs(120);
+    let plan = "drain = \"160s\"\ndrain_lead = \"120s\"\nhealth = { address = \"127.0.0.1:0\" }";
+    let house = Plan::plain()
+        .gateway(plan)
+        .policy("session.ping_interval = \"1h\"\nsession.close_timeout = \"20s\"")
+        .build()
+        .await;
     let (record, health, address) =
         (Arc::clone(&house.record), house.gateway.health_address().unwrap(), house.address());
     let (request, client) = (house.request(), house.authority.client(&[b"http/1.1"]));
     assert_eq!(readiness(health).await, 200, "the twin");
     let mut before = house.session().await;
     let (mark, began) = (record.mark(), Instant::now());
-    let draining = tokio::spawn(house.drain());
+    let House { gateway, backend, folder, .. } = house;
+    let draining = tokio::spawn(gateway.drain());
     record.notice(mark, "draining").await;
     let mut cases = Cases::of("the lead");
     assert_eq!(readiness(health).await, 503);
     cases.held("OP12", "not ready at once");
+    passes((lead - Duration::from_secs(20)).saturating_sub(began.elapsed())).await;
     let tcp = Wire::tcp_from("127.0.0.1", address).await.expect("who comes during the lead is accepted");
     let mut late = Wire::tls(tcp, client, HOST).await.unwrap();
     House::opened(&mut late, &request).await;
@@ -59,22 +69,26 @@ async fn it_is_not_ready_at_once_and_accepts_until_the_lead_is_over() {
     }
     assert!(began.elapsed() < lead, "the lead was over before it was looked at");
     cases.held("OP01", "the lead still accepts");
+    passes(lead.saturating_sub(began.elapsed())).await;
     nobody_listens(address).await;
-    assert!(began.elapsed() >= lead, "{:?}", began.elapsed());
     assert!(!draining.is_finished());
+    passes(Duration::from_secs(20)).await;
     let codes = tokio::join!(goes(before), goes(late));
     assert_eq!(codes, (Some(1001), Some(1001)));
     within("the drain", draining).await.unwrap();
+    drop((backend, folder));
     cases.held("OP01", "then nobody is accepted, and sessions close");
     cases.all(3);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn sessions_close_one_after_the_other() {
-    const SESSIONS: usize = 60;
-    // 4 s less the time to close leave a window of 3 s.
-    let plan =
-        Plan::plain().gateway("drain = \"4s\"").policy("session.close_timeout = \"1s\"\nsession.close.drain = 4500");
+    const SESSIONS: u32 = 60;
+    const PART: Duration = Duration::from_millis(500);
+    // 35 s less the time to close leave a part for each.
+    let plan = Plan::plain()
+        .gateway("drain = \"35s\"")
+        .policy("session.close_timeout = \"5s\"\nsession.close.drain = 4500\nsession.ping_interval = \"1h\"");
     let house = plan.build().await;
     let record = Arc::clone(&house.record);
     let mut wires = Vec::new();
@@ -85,24 +99,42 @@ async fn sessions_close_one_after_the_other() {
     let draining = tokio::spawn(house.drain());
     record.notice(mark, "draining").await;
     let began = Instant::now();
-    let told = wires.into_iter().map(|wire| async move { (goes(wire).await, began.elapsed()) });
-    let told = futures_util::future::join_all(told).await;
-    let mut sixths = [0; 6];
-    for (code, at) in &told {
-        assert_eq!(*code, Some(4500), "the policy's code");
-        // The last one may see its Close a little behind the window.
-        sixths[usize::try_from(at.as_millis() / 500).unwrap().min(5)] += 1;
+    let told = watch::Sender::new(Vec::new());
+    let mut clients = JoinSet::new();
+    for mut wire in wires {
+        let told = told.clone();
+        clients.spawn(async move {
+            let close = wire.frame().await.expect("a Close");
+            told.send_modify(|told| told.push(began.elapsed()));
+            assert_eq!(close.close_code(), Some(4500), "the policy's code");
+            wire.send(&masked(FIN | CLOSE, &close_body(4500, ""))).await;
+            wire.rest().await;
+        });
     }
-    assert!(sixths.iter().all(|count| (3..=20).contains(count)), "ten in each half second: {sixths:?}");
+    let mut heard = told.subscribe();
+    for (number, parts) in (1..=SESSIONS).zip(1..) {
+        passes((parts * PART).saturating_sub(began.elapsed())).await;
+        let all = heard.wait_for(|told| told.len() >= number as usize);
+        drop(within("a session has its turn in its part", all).await.unwrap());
+    }
+    clients.join_all().await;
+    let told = told.borrow().clone();
+    let mut sixths = [0; 6];
+    for (number, at) in (0..).zip(&told) {
+        assert!(*at >= number * PART, "number {number} before its part: {at:?}");
+        // What is told within a part is looked for at its end.
+        sixths[usize::try_from(at.saturating_sub(PART).as_millis() / 5000).unwrap().min(5)] += 1;
+    }
+    assert!(sixths.iter().all(|count| (5..=15).contains(count)), "ten in each sixth of the window: {sixths:?}");
     within("the drain", draining).await.unwrap();
     assert_eq!(record.closed(mark).await.cause, Cause::Drain);
-    assert_eq!(record.since(mark).len(), SESSIONS, "one record each");
+    assert_eq!(record.since(mark).len(), told.len(), "one record each");
     cases::held("OP01", "a histogram of sixty closes");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn what_is_under_way_finishes_and_has_its_turn() {
-    let plan = Plan::plain().gateway("drain = \"8s\"").policy("session.close_timeout = \"1s\"");
+    let plan = Plan::plain().gateway("drain = \"60s\"").policy("session.close_timeout = \"20s\"");
     let house = plan.build().await;
     house.backend.play([vec![Step::Head, Step::Gate], echo().split_off(1)].concat());
     let address = house.address();
@@ -124,6 +156,8 @@ async fn what_is_under_way_finishes_and_has_its_turn() {
     backend.wait("another handshake", |seen| seen.iter().filter(|seen| !seen.head.is_empty()).count() == 2).await;
     backend.release();
     secured.answer_head().await.is_switching(&request);
+    // The window in which each has its turn.
+    passes(Duration::from_secs(40)).await;
     let told = tokio::join!(goes(dialling), goes(secured));
     assert_eq!(told, (Some(1001), Some(1001)));
     cases.held("OP01", "a backend that had not answered");
@@ -135,10 +169,14 @@ async fn what_is_under_way_finishes_and_has_its_turn() {
 
 #[tokio::test]
 async fn the_process_ends_well_however_it_is_drained() {
-    let plan = || Plan::plain().gateway("drain = \"2s\"\nadmin = { socket = \"state/admin.sock\" }");
+    // Of both half is for whom has his turn last.
+    let plan = |drain: &str| {
+        let gateway = format!("drain = \"{drain}\"\nadmin = {{ socket = \"state/admin.sock\" }}");
+        Plan::plain().gateway(&gateway).policy("session.close_timeout = \"1m\"")
+    };
     let mut cases = Cases::of("ways to drain");
-    for (name, answers) in [("a client that closes", true), ("a client that does not", false)] {
-        let stand = Stand::new(plan()).await;
+    for (name, answers, drain) in [("a client that closes", true, "10s"), ("a client that does not", false, "2s")] {
+        let stand = Stand::new(plan(drain)).await;
         let mut wire = stand.session().await;
         stand.ran(&["drain"], "").await.ended(0).told(&["draining 1 session\n"]);
         let close = wire.frame().await.expect("a Close");
