@@ -20,8 +20,10 @@ use std::time::{Duration, Instant};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject;
+use serde_json::json;
 use support::house::{HOST, ORIGIN, Written};
 use support::process::{Process, Running, WSGATE};
+use support::tokens::now;
 use support::{Backend, Cases, House, Plan, Request, Wire, cases, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -57,7 +59,7 @@ impl Storm {
     }
 
     /// All come at once, each again and again until it is in. The first `stay` of them stay until the end.
-    async fn breaks(&self, clients: usize, stay: usize) -> (Course, Vec<TlsStream<TcpStream>>) {
+    async fn breaks(&self, clients: usize, stay: usize) -> (Course, Vec<Wire>) {
         let began = Instant::now();
         let mut all = JoinSet::new();
         for number in 0..clients {
@@ -73,7 +75,7 @@ impl Storm {
             course.came_in.push(at);
             course.attempts += attempts;
             course.told_to_wait += told;
-            stayed.extend(stream);
+            stayed.extend(stream.map(Wire::over));
         }
         course.came_in.sort_unstable();
         (course, stayed)
@@ -116,6 +118,13 @@ impl Storm {
         }
         let wait = head.lines().find_map(|line| line.strip_prefix("Retry-After: ")).map(|wait| wait.parse().unwrap());
         wait.map(Err).ok_or_else(|| io::Error::other(head))
+    }
+}
+
+/// Each of those who stayed is there still.
+async fn all_echo(stayed: &mut [Wire]) {
+    for (number, wire) in stayed.iter_mut().enumerate() {
+        wire.echoes(&format!("still here, number {number}")).await;
     }
 }
 
@@ -173,7 +182,7 @@ async fn five_hundred_are_in_at_the_pace_of_admissions() {
     let storm = Storm { address: house.address(), client: house.authority.client(&[b"http/1.1"]), handshake };
     let control = Control::beside(&storm).await;
     let began = Instant::now();
-    let (course, stayed) = within("all are in", storm.breaks(CLIENTS, CLIENTS)).await;
+    let (course, mut stayed) = within("all are in", storm.breaks(CLIENTS, CLIENTS)).await;
     assert_eq!((course.came_in.len(), stayed.len()), (CLIENTS, CLIENTS));
     for (number, at) in (1_u32..).zip(&course.came_in) {
         let earliest = Duration::from_millis(5) * number.saturating_sub(101);
@@ -183,6 +192,7 @@ async fn five_hundred_are_in_at_the_pace_of_admissions() {
     assert_eq!((course.attempts, course.told_to_wait), (CLIENTS, 0), "who waits in order is not sent away");
     assert_eq!(house.gateway.usage().sessions, CLIENTS + 1);
     control.noticed_nothing().await;
+    all_echo(&mut stayed).await;
     drop(stayed);
     house.is_at_rest().await;
     cases::held("RX22", "a storm of five hundred");
@@ -262,12 +272,15 @@ async fn rx22_twenty_thousand_come_back() {
     const PARTS: usize = 2;
     let bounds = "log = { format = \"json\", refusals = \"1/s burst 1\" }\n[capacity]\nsessions = 9000\npending = 2048\n\
                   admissions = \"500/s burst 2000\"\n[address]\nsessions = 9000";
-    let policy = "limits.connections_per_address = 9000\nlimits.connections_per_subject = 9000";
+    // Who stays says nothing until all are in, which takes minutes, and would be taken for gone.
+    let policy = "limits.connections_per_address = 9000\nlimits.connections_per_subject = 9000\n\
+                  session.ping_interval = \"1h\"";
     let plan = Plan::plain().gateway(bounds).policy(policy);
     let folder = tempfile::tempdir().unwrap();
     let backend = playing("part_backend", folder.path(), &[]);
     let backend_address = backend.line("the backend listens", |line| line.strip_prefix("at ")?.parse().ok()).await;
-    let (written, token) = (plan.written(backend_address), plan.signs().token());
+    let token = plan.signs().token_with(|claims| drop(claims.insert("exp".into(), json!(now() + 3600))));
+    let written = plan.written(backend_address);
     fs::write(folder.path().join("authority.pem"), written.authority.pem()).unwrap();
     fs::write(folder.path().join("token"), &token).unwrap();
     let mut command = Command::new(WSGATE);
@@ -304,7 +317,7 @@ async fn rx22_twenty_thousand_come_back() {
     println!("{CLIENTS} clients, {LIVE} stay: all in after {took:?}; echoes of a live session p99 {p99:?}; {told:?}");
     for mut part in parts {
         part.input("end\n");
-        part.ends().await.ended(0);
+        part.ends().await.ended(0).told(&[&format!("{} echo still", LIVE / PARTS)]);
     }
     cases::held("RX22", "twenty thousand");
 }
@@ -338,7 +351,7 @@ async fn part_clients() {
         handshake: Arc::new(handshake(&token)),
     };
     let [clients, stay] = ["WSGATE_STORM_CLIENTS", "WSGATE_STORM_STAY"].map(|name| fact(name).parse().unwrap());
-    let (course, stayed) = storm.breaks(clients, stay).await;
+    let (course, mut stayed) = storm.breaks(clients, stay).await;
     let last = course.came_in.last().unwrap();
     let median = course.came_in[course.came_in.len() / 2];
     println!(
@@ -349,5 +362,6 @@ async fn part_clients() {
     );
     let mut end = String::new();
     io::stdin().read_line(&mut end).unwrap();
-    drop(stayed);
+    all_echo(&mut stayed).await;
+    println!("\n{} echo still", stayed.len());
 }
