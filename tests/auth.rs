@@ -653,7 +653,7 @@ fn a_weak_key_is_refused_at_load() {
     let missing = Plan::plain()
         .policy("[[auth]]\nby = \"token\"\ntokens = \"missing.tokens\"\nfrom = [\"query:token\"]")
         .refused_at_load();
-    assert!(missing.contains("missing.tokens") && missing.contains("this file cannot be read"), "{missing}");
+    assert!(missing.contains("missing.tokens") && missing.contains("this file of tokens is not there"), "{missing}");
     cases.held("AU27", "a token file that is missing");
     let said = Plan::plain().policy("[[auth]]\nby = \"none\"").refused_at_load();
     assert!(said.contains("everybody may come in"), "{said}");

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::json;
-use support::backend::{SWITCHING, echo};
+use support::backend::{SWITCHING, Seen, echo};
 use support::{
     Answer, Backend, Cases, House, Plan, Request, Stand, Step, Wire, cases, eventually, nobody_listens, within,
 };
@@ -49,10 +49,15 @@ async fn seat(house: &House, from: &str, request: &Request) -> (Wire, String) {
     (wire, house.record.opened(mark).await.server)
 }
 
-/// A handshake that is refused for this reason.
+/// A handshake of the one user who comes from this address.
+fn request_of(house: &House, from: &str) -> Request {
+    house.request_as(&house.signer.token_with(|claims| drop(claims.insert("sub".into(), json!(from)))))
+}
+
+/// A handshake of the user at this address that is refused for this reason.
 async fn refused(house: &House, from: &str, reason: Reason) -> Answer {
     let wire = house.wire_from(from).await;
-    house.refuses_after_dial(wire, &house.request(), reason).await.expect("it is answered")
+    house.refuses_after_dial(wire, &request_of(house, from), reason).await.expect("it is answered")
 }
 
 /// Asks until somebody comes in; whoever does not is refused for this reason.
@@ -266,7 +271,7 @@ async fn a_probe_whose_client_leaves_gives_way_to_the_next() {
     let mark = house.record.mark();
     drop(probe);
     assert_eq!(house.record.refused(mark).await.reason, Reason::ClientGone);
-    drop(seat(&house, "127.0.0.2", &house.request()).await);
+    drop(seat(&house, "127.0.0.2", &request_of(&house, "127.0.0.2")).await);
     assert_eq!(notices(&house, "server_ejected"), 1, "nothing was learned from who went away");
     house.is_at_rest().await;
     cases::held("BE10", "a probe that is given up");
@@ -449,7 +454,8 @@ async fn the_metrics_tell_which_servers_take_sessions_and_how_many() {
 async fn a_check_is_a_handshake_of_our_own_with_nothing_of_a_client() {
     let backend = Backend::echo().await;
     let house = house(&[backend.address], &CHECKED.replace("DOWN", "keep")).await;
-    backend.wait("a check and its farewell", |seen| seen.first().is_some_and(|seen| seen.frames().len() == 1)).await;
+    let is_over = |seen: &Seen| !seen.head.is_empty() && seen.frames().len() == 1;
+    backend.wait("a check and its farewell", |seen| seen.first().is_some_and(is_over)).await;
     let seen = backend.seen(0);
     let request = seen.request();
     assert_eq!(request.line, "GET /health?a=b HTTP/1.1");

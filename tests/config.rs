@@ -141,7 +141,7 @@ const ROWS: &[Row] = &[
     ("AU27", "issuer's key unreadable", Loop("certs/login.pem"), "credential", "gateway.toml:15:", "certs/login.pem"),
     ("AU27", "issuer's key malformed", Bytes("certs/login.pem", b"{ not a key set"), "credential", "gateway.toml:15:", "certs/login.pem"),
     ("AU27", "issuer's key of 100 MB", Huge("certs/login.pem"), "credential", "gateway.toml:15:", "certs/login.pem"),
-    ("AU27", "token file absent", Absent("policies/chat.tokens"), "credential", "policies/chat.tokens", "No such file"),
+    ("AU27", "token file absent", Absent("policies/chat.tokens"), "credential", "policies/chat.toml", "is not there"),
     ("AU27", "token file a folder", Folder("policies/chat.tokens"), "credential", "policies/chat.tokens", "directory"),
     ("AU27", "token file unreadable", Loop("policies/chat.tokens"), "credential", "policies/chat.tokens", "symbolic links"),
     ("AU27", "token file malformed", Bytes("policies/chat.tokens", b"# kiosks\nnonsense kiosk use_until=1\n"), "credential", "policies/chat.tokens:2", ""),

@@ -533,7 +533,7 @@ async fn readiness_tells_of_whoever_accepts_all_through_a_hand_over() {
     let (next, next_record) = next_process(folder.path(), taken).await;
     assert_eq!((next.addresses(), next.health_address()), (addresses.as_slice(), Some(health)));
     let told = record.notice(0, "draining").await.text;
-    assert!(told.contains("listeners stop in 0ns"), "nobody has to look elsewhere: {told}");
+    assert!(told.contains("listeners stop at once"), "nobody has to look elsewhere: {told}");
     probes.goes_on(20).await;
     let after = sessions_on(&addresses, &client, &request).await;
     assert_eq!((opened(&record), opened(&next_record)), (2, 2), "both listeners are the next process's");

@@ -249,7 +249,13 @@ mod tests {
     #[tokio::test]
     async fn au28_a_credential_that_is_revoked_while_it_renews_ends_what_it_renewed() {
         let mut ran = 0;
-        for (revoked, expected) in [("fresh", Some(Reason::CredentialRevoked)), ("first", None), ("another", None)] {
+        let cases = [
+            ("fresh", Some(Reason::CredentialRevoked)),
+            // Its session is ending.
+            ("first", Some(Reason::UnknownSession)),
+            ("another", None),
+        ];
+        for (revoked, expected) in cases {
             let (Stage { house, .. }, signer) = house();
             let registration = session(&house, &signer);
             let snapshot = house.snapshot.load_full();

@@ -216,7 +216,7 @@ fn token(at: &At<RawAuth>, scope: &mut Scope<'_>, keys: &mut Keys) -> Option<Tok
     let help = "name the file of digests: tokens = \"chat.tokens\" (`wsgate token` makes its lines)";
     let tokens = scope.required("tokens", &raw.tokens, Some(at.span()), help)?;
     let tokens = scope.resolve(&tokens);
-    if !tokens.exists() {
+    if matches!(tokens.try_exists(), Ok(false)) {
         let help = "`wsgate token query` makes its lines; paths in a file count from that file's folder";
         let message = format!("{}: this file of tokens is not there", tokens.display());
         scope.reads(&tokens);
