@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -172,8 +171,7 @@ impl Gateway {
         gateway.open(listeners, health, kept, asked);
         if inherited.accepting().await.map_err(unusable)? {
             admin.iter().for_each(|admin| admin.socket.keep());
-            let house = Arc::clone(&gateway.house);
-            let _ = spawn_blocking(move || house.keep_ledger()).await;
+            gateway.house.keep_ledger();
             let text = "the listeners were taken over; until the other process ends, each counts its caps apart";
             gateway.house.notice(Level::Info, "taken_over", text.into());
         }

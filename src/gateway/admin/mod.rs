@@ -24,7 +24,7 @@ use rustix::process::geteuid;
 use serde_json::{Map, Value, json};
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 mod fault;
@@ -319,8 +319,7 @@ impl Admin {
 
     /// Where anything fails the state is taken back.
     async fn give(&self, stream: &UnixStream) -> io::Result<Option<Lent>> {
-        let house = Arc::clone(&self.house);
-        let lent = spawn_blocking(move || house.lend_ledger()).await??;
+        let lent = self.house.lend_ledger().await?;
         self.offer.give(&self.socket, lent.as_ref().map(AsFd::as_fd), stream).await?;
         Ok(lent)
     }

@@ -9,7 +9,7 @@ use super::Admin;
 use super::fault::Fault;
 use crate::event::Level;
 use crate::gateway::clock;
-use crate::gateway::ledger::{Kept, Revoked};
+use crate::gateway::ledger::{Kept, Revoked, Unchanged};
 use crate::policy::revocation::order::{LAST_TIME, Order};
 use crate::policy::revocation::{Entry, RevocationSet, Target, longest_life};
 use crate::units::UnixSeconds;
@@ -35,18 +35,23 @@ impl Admin {
         let entry = self.entry(order, now)?;
         let asked = entry.clone();
         let house = Arc::clone(&self.house);
-        let revoked = spawn_blocking(move || house.revoke(entry, now)).await.map_err(|_| Fault::Ending)?;
-        let Revoked { entry, ended, kept } = revoked?;
-        let told = Value::Object(entry.to_json());
-        self.house.notice(Level::Info, "revoked", format!("{told} was revoked; {ended} sessions ended"));
-        let mut answer = json!({ "entry": told, "ended": ended });
+        // Told where it is done: whoever called may be gone by then.
+        let revoke = move || {
+            let revoked = house.revoke(entry, now)?;
+            let Revoked { entry, ended, .. } = &revoked;
+            let told = Value::Object(entry.to_json());
+            house.notice(Level::Info, "revoked", format!("{told} was revoked; {ended} sessions ended"));
+            Ok::<_, Unchanged>(revoked)
+        };
+        let Revoked { entry, ended, change } = spawn_blocking(revoke).await.map_err(|_| Fault::Ending)??;
+        let mut answer = json!({ "entry": Value::Object(entry.to_json()), "ended": ended });
         if entry != asked {
             note(
                 &mut answer,
                 "an entry that was there reaches further than this one: what holds is told, lift it for less",
             );
         }
-        Ok(with_kept(answer, kept))
+        Ok(with_kept(answer, self.house.ledger.kept(change).await))
     }
 
     pub(super) async fn lift(&self, order: Order) -> Result<Value, Fault> {
@@ -55,11 +60,10 @@ impl Admin {
                 "an entry is lifted whole: `since`, `until` and `for` have no meaning",
             )));
         }
-        let (house, now) = (Arc::clone(&self.house), clock::unix_now());
         let told = Value::Object(order.target.to_json());
-        let lifted = spawn_blocking(move || house.lift(&order.target, now)).await.map_err(|_| Fault::Ending)?;
-        let kept = lifted?;
+        let change = self.house.lift(&order.target)?;
         self.house.notice(Level::Info, "lifted", format!("{told} is revoked no longer"));
+        let kept = self.house.ledger.kept(change).await;
         Ok(with_kept(json!({ "lifted": told }), kept))
     }
 

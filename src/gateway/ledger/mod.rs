@@ -3,32 +3,38 @@
 //!
 //! The order is that of safety: an entry holds before anybody looks at the live sessions, those that it reaches are ended,
 //! and then it is written. A handshake registers before it looks what is revoked, so it sees the entry, or is found among
-//! the sessions. A disk that takes nothing costs the entry its life beyond a restart, never its effect.
+//! the sessions. A disk that takes nothing costs the entry its life beyond a restart, never its effect: nobody who changes
+//! what is revoked, or looks at it, waits for the disk.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
+use tokio::time::Instant;
 
 use super::house::House;
 use super::sessions::Resident;
-use crate::event::Level;
 use crate::peer::ClientAddr;
 use crate::policy::Refusal;
 use crate::policy::revocation::{Entry, Facts, Full, RevocationSet, Target};
 use crate::session::Cause;
 use crate::units::UnixSeconds;
 
+mod disk;
 mod lock;
 mod passing;
 mod state;
 
+pub(super) use disk::Kept;
 pub(super) use lock::{Lock, lock};
 pub(super) use passing::Lent;
-pub(super) use state::{Change, Reading, StateFile};
 
+use disk::Disk;
 use passing::Whose;
+use state::{Change, Reading, StateFile, line};
+
+/// Lines that wait for the disk; with more than these the file is written anew, which needs no lines.
+const MOST_UNWRITTEN: usize = 1024;
 
 /// What is revoked.
 #[derive(Debug, Default)]
@@ -37,18 +43,28 @@ pub(super) struct Ledger {
     called: ArcSwap<RevocationSet>,
     /// By the file.
     listed: ArcSwap<RevocationSet>,
-    /// Whoever changes `called` holds this.
-    book: Mutex<Option<Book>>,
-    losses: AtomicU64,
+    /// Whoever changes `called` holds this, and waits for no disk meanwhile.
+    book: Mutex<Book>,
+    /// `None`: there is no `state`.
+    disk: Option<Disk>,
 }
 
-/// The state file, and who writes it.
-#[derive(Debug)]
+/// What calls changed, in the order in which it holds.
+#[derive(Debug, Default)]
 struct Book {
-    file: StateFile,
-    /// Gone once the file is another process's.
-    lock: Option<Lock>,
     whose: Whose,
+    /// How many changes there were: the number of the last one.
+    changes: u64,
+    /// How many of them nobody has begun to write.
+    untaken: usize,
+    /// Their lines, up to the bound.
+    unwritten: Vec<String>,
+    /// Another file may stand in the place of the one that was written.
+    is_doubted: bool,
+    /// Something has come up since the thread at the disk took its work.
+    is_due: bool,
+    /// Since when a thread has been at the disk; nothing is left of it when that thread ends, however it ends.
+    at_work: Weak<Instant>,
 }
 
 /// What came of a call that revokes.
@@ -58,7 +74,8 @@ pub(super) struct Revoked {
     pub(super) entry: Entry,
     /// The sessions that it ended.
     pub(super) ended: usize,
-    pub(super) kept: Kept,
+    /// Its number, for [`Ledger::kept`].
+    pub(super) change: u64,
 }
 
 /// Why nothing was revoked or lifted.
@@ -75,16 +92,6 @@ impl From<Full> for Unchanged {
     fn from(full: Full) -> Self {
         Self::Full(full)
     }
-}
-
-/// Whether a change survives a restart.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Kept {
-    Yes,
-    /// There is no `state`.
-    InMemory,
-    /// The state file could not be written.
-    Lost(String),
 }
 
 impl Ledger {
@@ -119,8 +126,8 @@ impl Ledger {
         let ledger = Self {
             called: ArcSwap::from_pointee(set),
             listed: ArcSwap::from_pointee(listed),
-            book: Mutex::new(Some(Book { file, lock: Some(lock), whose })),
-            losses: AtomicU64::new(0),
+            book: Mutex::new(Book { whose, ..Book::default() }),
+            disk: Some(Disk::new(file, lock)),
         };
         (ledger, said)
     }
@@ -146,48 +153,59 @@ impl Ledger {
         [self.called.load_full(), self.listed.load_full()]
     }
 
-    /// Changes that the state file did not take, since the start.
-    pub(super) fn losses(&self) -> u64 {
-        self.losses.load(Ordering::Relaxed)
-    }
-
-    fn book(&self) -> MutexGuard<'_, Option<Book>> {
-        // A file counts as behind until a write has come to its end.
+    fn book(&self) -> MutexGuard<'_, Book> {
+        // A panic in there may leave a change without its line: then the file is written anew.
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The book, where what calls change is this process's to say.
-    fn book_to_change(&self) -> Result<MutexGuard<'_, Option<Book>>, Unchanged> {
+    fn book_to_change(&self) -> Result<MutexGuard<'_, Book>, Unchanged> {
         let book = self.book();
-        let is_ours = book.as_ref().is_none_or(|book| matches!(book.whose, Whose::Ours));
-        if is_ours { Ok(book) } else { Err(Unchanged::HandingOver) }
+        if matches!(book.whose, Whose::Ours) { Ok(book) } else { Err(Unchanged::HandingOver) }
+    }
+
+    /// Takes note of a change that holds already; its number.
+    fn note(&self, book: &mut Book, change: &Change<'_>) -> u64 {
+        if self.disk.is_some() {
+            book.changes = book.changes.saturating_add(1);
+            book.untaken = book.untaken.saturating_add(1);
+            if book.unwritten.len() < MOST_UNWRITTEN {
+                book.unwritten.push(line(change));
+            }
+        }
+        book.changes
     }
 }
 
 impl House {
-    /// Revokes, ends the sessions that the entry reaches, and writes it. Blocks until the disk has it.
-    pub(super) fn revoke(&self, entry: Entry, now: UnixSeconds) -> Result<Revoked, Unchanged> {
+    /// Revokes, ends the sessions that the entry reaches, and lets it be written.
+    pub(super) fn revoke(self: &Arc<Self>, entry: Entry, now: UnixSeconds) -> Result<Revoked, Unchanged> {
         let mut book = self.ledger.book_to_change()?;
         let mut set = RevocationSet::clone(&self.ledger.called.load());
         set.prune(now);
         let entry = set.insert(entry)?;
         self.ledger.called.store(Arc::new(set));
+        let change = self.ledger.note(&mut book, &Change::Hold(&entry));
+        drop(book);
         let mut reach = RevocationSet::default();
         reach.insert(entry.clone())?;
         let ended = self.end_revoked(&reach, now);
-        let kept = self.write(&mut book, &Change::Hold(&entry), now);
-        Ok(Revoked { entry, ended, kept })
+        self.write_soon();
+        Ok(Revoked { entry, ended, change })
     }
 
-    /// Takes an entry out that a call made.
-    pub(super) fn lift(&self, target: &Target, now: UnixSeconds) -> Result<Kept, Unchanged> {
+    /// Takes an entry out that a call made; the number of the change, for [`Ledger::kept`].
+    pub(super) fn lift(self: &Arc<Self>, target: &Target) -> Result<u64, Unchanged> {
         let mut book = self.ledger.book_to_change()?;
         let mut set = RevocationSet::clone(&self.ledger.called.load());
         if !set.lift(target) {
             return Err(Unchanged::Unknown);
         }
         self.ledger.called.store(Arc::new(set));
-        Ok(self.write(&mut book, &Change::Lift(target), now))
+        let change = self.ledger.note(&mut book, &Change::Lift(target));
+        drop(book);
+        self.write_soon();
+        Ok(change)
     }
 
     /// Revokes what the operator's file lists, and nothing else that it listed before; the sessions that this ended.
@@ -197,24 +215,17 @@ impl House {
         self.end_revoked(&listed, now)
     }
 
-    /// Forgets what has ended, and writes what the disk did not take before; follows a state that is another process's.
-    /// Blocks.
-    pub(super) fn tend_ledger(&self, now: UnixSeconds) {
-        let mut book = self.ledger.book();
-        match book.as_mut().map(|book| &mut book.whose) {
-            Some(Whose::Passing) => return,
-            Some(Whose::Anothers(file)) => return self.follow(file, now),
-            Some(Whose::Ours) | None => {}
-        }
-        if self.ledger.called.load().has_ended(now) {
+    /// Forgets what has ended, and lets the disk be seen to.
+    pub(super) fn tend_ledger(self: &Arc<Self>, now: UnixSeconds) {
+        let book = self.ledger.book();
+        if matches!(book.whose, Whose::Ours) && self.ledger.called.load().has_ended(now) {
             let mut set = RevocationSet::clone(&self.ledger.called.load());
             set.prune(now);
             self.ledger.called.store(Arc::new(set));
         }
-        let Some(Book { file, .. }) = book.as_mut().filter(|book| book.file.is_behind()) else { return };
-        if file.compact(&self.ledger.called.load()).is_ok() {
-            self.notice(Level::Info, "state_written", format!("{} holds all revocations again", file.path().display()));
-        }
+        drop(book);
+        self.tell_if_stalled();
+        self.write_soon();
     }
 
     fn end_revoked(&self, reach: &RevocationSet, now: UnixSeconds) -> usize {
@@ -224,22 +235,6 @@ impl House {
         // No byte of their clients passes from here on, whenever each has its turn.
         ended.iter().for_each(|one| one.control.wake());
         ended.len()
-    }
-
-    fn write(&self, book: &mut Option<Book>, change: &Change<'_>, now: UnixSeconds) -> Kept {
-        let Some(Book { file, .. }) = book.as_mut() else { return Kept::InMemory };
-        let mut set = RevocationSet::clone(&self.ledger.called.load());
-        set.prune(now);
-        match file.write(change, &set) {
-            Ok(()) => Kept::Yes,
-            Err(error) => {
-                let why = format!("{}: {error}", file.path().display());
-                self.ledger.losses.fetch_add(1, Ordering::Relaxed);
-                let text = format!("{why}: a revocation holds, and would be lost with this process; it is tried again");
-                self.notice(Level::Error, "state_lost", text);
-                Kept::Lost(why)
-            }
-        }
     }
 }
 

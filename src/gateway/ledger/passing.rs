@@ -9,25 +9,64 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Book, state};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::disk::PATIENCE;
+use super::state;
 use crate::event::Level;
 use crate::gateway::house::House;
 use crate::gateway::watch::{self, Watched};
 use crate::units::UnixSeconds;
 
-/// Who writes the state file.
-#[derive(Debug)]
+/// Whoever waits for the lock of the state, or for why there is none.
+type Asked = oneshot::Sender<Result<OwnedFd, String>>;
+
+/// Who changes the state, and writes its file.
+#[derive(Debug, Default)]
 pub(super) enum Whose {
+    #[default]
     Ours,
+    /// Ours to write what was changed, and not to change anything: another process is to take it.
+    Lending(Asked),
     /// Nobody's at this moment: one process gives it, another takes it.
     Passing,
-    /// The next process's, and where it is.
-    Anothers(Watched<PathBuf>),
+    /// The next process's.
+    Anothers,
+}
+
+impl Whose {
+    /// Gives the state away where somebody asks for it and all of it is written; else it stays.
+    pub(super) fn answer(&mut self, lock: impl FnOnce() -> Result<OwnedFd, String>) {
+        match std::mem::take(self) {
+            Self::Lending(asked) => {
+                let lock = lock();
+                *self = if lock.is_ok() { Self::Passing } else { Self::Ours };
+                // Whoever asked may have gone; then he takes it back.
+                let _ = asked.send(lock);
+            }
+            other => *self = other,
+        }
+    }
+}
+
+/// Takes the state back where it is dropped before the state is another process's.
+struct Loan(Arc<House>);
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        let mut book = self.0.ledger.book();
+        if matches!(book.whose, Whose::Lending(_) | Whose::Passing) {
+            // Whoever was to take it may have put a file of its own there.
+            book.is_doubted = true;
+            book.whose = Whose::Ours;
+        }
+    }
 }
 
 /// A state that another process is about to take; taken back where it is dropped before it was [relieved](Self::relieve).
 pub(in crate::gateway) struct Lent {
-    house: Arc<House>,
+    loan: Loan,
     lock: OwnedFd,
 }
 
@@ -41,53 +80,48 @@ impl AsFd for Lent {
 impl Lent {
     /// The state is the other process's from here on.
     pub(in crate::gateway) fn relieve(self) {
-        let mut book = self.house.ledger.book();
-        if let Some(book) = book.as_mut() {
-            let path = book.file.path().to_owned();
-            book.whose = Whose::Anothers(Watched::unread(path.clone(), vec![path]));
-            book.lock = None;
-        }
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        let mut book = self.house.ledger.book();
-        if let Some(book) = book.as_mut().filter(|book| matches!(book.whose, Whose::Passing)) {
-            book.whose = Whose::Ours;
-            // Whoever was to take it may have put a file of its own there.
-            book.file.doubt();
-        }
+        let house = &self.loan.0;
+        house.ledger.book().whose = Whose::Anothers;
+        // The lock is given up, and the file followed.
+        house.write_soon();
     }
 }
 
 impl House {
-    /// Lends the state to another process; `None`: there is none. Blocks.
+    /// Lends the state to another process, once the disk has all of it; `None`: there is none.
     ///
     /// # Errors
-    /// Where the file lacks a change that the disk does not take: the next process would not know it.
-    pub(in crate::gateway) fn lend_ledger(self: Arc<Self>) -> io::Result<Option<Lent>> {
-        let mut book = self.ledger.book();
-        let Some(Book { file, lock, whose }) = book.as_mut() else { return Ok(None) };
-        let (Some(lock), Whose::Ours) = (lock, &whose) else {
-            return Err(io::Error::other("the state goes to another process already"));
-        };
-        if file.is_behind() {
-            file.compact(&self.ledger.called.load())?;
+    /// Where the disk does not take what was changed: the next process would not know it.
+    pub(in crate::gateway) async fn lend_ledger(self: &Arc<Self>) -> io::Result<Option<Lent>> {
+        if self.ledger.disk.is_none() {
+            return Ok(None);
         }
-        let lock = lock.share()?;
-        *whose = Whose::Passing;
-        drop(book);
-        Ok(Some(Lent { house: self, lock }))
+        let (asked, word) = oneshot::channel();
+        let loan = self.begin_to_lend(asked)?;
+        self.write_soon();
+        let late = |_| io::Error::other("the disk does not take what was revoked");
+        let word = timeout(PATIENCE, word).await.map_err(late)?;
+        let lock = word.map_err(io::Error::other)?.map_err(io::Error::other)?;
+        Ok(Some(Lent { loan, lock }))
     }
 
-    /// Takes a state that another process gave, and writes its file anew. Blocks.
-    pub(in crate::gateway) fn keep_ledger(&self) {
+    fn begin_to_lend(self: &Arc<Self>, asked: Asked) -> io::Result<Loan> {
         let mut book = self.ledger.book();
-        let Some(book) = book.as_mut().filter(|book| matches!(book.whose, Whose::Passing)) else { return };
-        book.whose = Whose::Ours;
-        // A file that could not be written is behind, and is tried again.
-        let _ = book.file.compact(&self.ledger.called.load());
+        if !matches!(book.whose, Whose::Ours) {
+            return Err(io::Error::other("the state goes to another process already"));
+        }
+        book.whose = Whose::Lending(asked);
+        Ok(Loan(Arc::clone(self)))
+    }
+
+    /// Takes a state that another process gave, and lets its file be written anew.
+    pub(in crate::gateway) fn keep_ledger(self: &Arc<Self>) {
+        let mut book = self.ledger.book();
+        if matches!(book.whose, Whose::Passing) {
+            book.whose = Whose::Ours;
+            drop(book);
+            self.write_soon();
+        }
     }
 
     /// Holds what the state file of the next process says, where that changed, and ends the sessions that it reaches.

@@ -24,9 +24,10 @@ const LONGEST: u64 = 64 << 20;
 const MANY_LINES: usize = 2 * MOST_ENTRIES;
 /// Hexadecimal digits of a checksum.
 const CHECKSUM: usize = 16;
-/// One line.
+
+/// What one line tells.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::gateway) enum Change<'c> {
+pub(super) enum Change<'c> {
     /// An entry holds.
     Hold(&'c Entry),
     /// An entry holds no longer.
@@ -35,7 +36,7 @@ pub(in crate::gateway) enum Change<'c> {
 
 /// The file of a gateway that runs.
 #[derive(Debug)]
-pub(in crate::gateway) struct StateFile {
+pub(super) struct StateFile {
     path: PathBuf,
     /// What lines are appended to; `None`: it lacks a change, or may not be the file at `path`, and is to be written anew.
     file: Option<File>,
@@ -44,11 +45,11 @@ pub(in crate::gateway) struct StateFile {
 
 /// What a file held at the start.
 #[derive(Debug)]
-pub(in crate::gateway) struct Reading {
-    pub(in crate::gateway) file: StateFile,
-    pub(in crate::gateway) set: RevocationSet,
+pub(super) struct Reading {
+    pub(super) file: StateFile,
+    pub(super) set: RevocationSet,
     /// What an operator should know of it.
-    pub(in crate::gateway) said: Option<String>,
+    pub(super) said: Option<String>,
 }
 
 impl StateFile {
@@ -56,7 +57,7 @@ impl StateFile {
     ///
     /// # Errors
     /// One line that names the file, and the line that is not one of ours.
-    pub(in crate::gateway) fn open(folder: &Path, now: UnixSeconds) -> Result<Reading, String> {
+    pub(super) fn open(folder: &Path, now: UnixSeconds) -> Result<Reading, String> {
         let mut reading = Self::borrow(folder, now)?;
         let Reading { file, set, .. } = &mut reading;
         file.compact(set).map_err(|error| format!("{}: {error}", file.path.display()))?;
@@ -64,7 +65,7 @@ impl StateFile {
     }
 
     /// The same of a file that another process may write still: it is left as it is, and is behind.
-    pub(in crate::gateway) fn borrow(folder: &Path, now: UnixSeconds) -> Result<Reading, String> {
+    pub(super) fn borrow(folder: &Path, now: UnixSeconds) -> Result<Reading, String> {
         let path = folder.join("revocations");
         let (set, said) = match read(&path).map_err(|error| format!("{}: {error}", path.display()))? {
             None => Default::default(),
@@ -77,33 +78,27 @@ impl StateFile {
     }
 
     /// Where it is.
-    pub(in crate::gateway) fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether it lacks a change that could not be written, or is to be written anew.
-    pub(in crate::gateway) fn is_behind(&self) -> bool {
-        self.file.is_none()
-    }
-
-    /// Another file may stand in its place.
-    pub(in crate::gateway) fn doubt(&mut self) {
-        self.file = None;
-    }
-
-    /// Writes a change, after which `set` holds, and waits until the disk has it.
-    pub(in crate::gateway) fn write(&mut self, change: &Change<'_>, set: &RevocationSet) -> io::Result<()> {
-        // A write that fails may leave a part of its line: nothing is appended to that.
-        let Some(mut file) = self.file.take().filter(|_| self.lines < MANY_LINES) else { return self.compact(set) };
-        file.write_all(line(change).as_bytes())?;
-        file.sync_data()?;
+    /// Appends the lines of changes, after which `set` holds, and waits until the disk has them. Where that is not to be, or the
+    /// file lacks a change, the whole of it is written anew.
+    pub(super) fn write(&mut self, lines: &[String], set: &RevocationSet) -> io::Result<()> {
+        let count = self.lines.saturating_add(lines.len());
+        // A write that fails may leave a part of a line: nothing is appended to that.
+        let Some(mut file) = self.file.take().filter(|_| count <= MANY_LINES) else { return self.compact(set) };
+        if !lines.is_empty() {
+            file.write_all(lines.concat().as_bytes())?;
+            file.sync_data()?;
+        }
         self.file = Some(file);
-        self.lines = self.lines.saturating_add(1);
+        self.lines = count;
         Ok(())
     }
 
     /// Writes the whole file anew.
-    pub(in crate::gateway) fn compact(&mut self, set: &RevocationSet) -> io::Result<()> {
+    pub(super) fn compact(&mut self, set: &RevocationSet) -> io::Result<()> {
         self.file = None;
         let (file, lines) = write_anew(&self.path, set)?;
         (self.file, self.lines) = (Some(file), lines);
@@ -115,7 +110,7 @@ impl StateFile {
 ///
 /// # Errors
 /// One line that names the file, and the line that is not one of ours.
-pub(in crate::gateway) fn look(path: &Path, now: UnixSeconds) -> Result<RevocationSet, String> {
+pub(super) fn look(path: &Path, now: UnixSeconds) -> Result<RevocationSet, String> {
     let bytes = read(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let bytes = bytes.ok_or_else(|| format!("{}: it is gone", path.display()))?;
     replay(&bytes, now).map(|(set, _)| set).map_err(|(line, what)| format!("{}:{line}: {what}", path.display()))
@@ -206,7 +201,8 @@ fn write_beside(beside: &Path, path: &Path, entries: &[Entry]) -> io::Result<Fil
     Ok(file)
 }
 
-fn line(change: &Change<'_>) -> String {
+/// The line of a change.
+pub(super) fn line(change: &Change<'_>) -> String {
     let (sign, members): (_, Map<String, Value>) = match change {
         Change::Hold(entry) => ('+', entry.to_json()),
         Change::Lift(target) => ('-', target.to_json()),
@@ -243,10 +239,10 @@ mod tests {
         let gone = of_policy("chat");
         for entry in [of_subject("alice", NOW.0 + 60), gone.clone(), of_subject("bob \" smith", NOW.0 + 5)] {
             reading.set.insert(entry.clone()).unwrap();
-            reading.file.write(&Change::Hold(&entry), &reading.set).unwrap();
+            reading.file.write(&[line(&Change::Hold(&entry))], &reading.set).unwrap();
         }
         reading.set.lift(&gone.target);
-        reading.file.write(&Change::Lift(&gone.target), &reading.set).unwrap();
+        reading.file.write(&[line(&Change::Lift(&gone.target))], &reading.set).unwrap();
         (folder, reading.set)
     }
 
@@ -319,11 +315,11 @@ mod tests {
         file.file = Some(OpenOptions::new().write(true).open("/dev/full").unwrap());
         let entry = of_subject("carol", NOW.0 + 60);
         set.insert(entry.clone()).unwrap();
-        assert!(file.write(&Change::Hold(&entry), &set).is_err());
-        assert!(file.is_behind());
+        assert!(file.write(&[line(&Change::Hold(&entry))], &set).is_err());
+        assert!(file.file.is_none());
         assert_eq!(StateFile::open(folder.path(), NOW).unwrap().set.len(), 2);
         file.compact(&set).unwrap();
-        assert!(!file.is_behind());
+        assert!(file.file.is_some());
         assert_eq!(StateFile::open(folder.path(), NOW).unwrap().set.entries(), set.entries());
     }
 
@@ -335,9 +331,9 @@ mod tests {
         fs::write(&path, &torn).unwrap();
         assert_eq!(look(&path, NOW).unwrap().entries(), set.entries(), "a line that is written just now");
         let Reading { mut file, set, .. } = StateFile::borrow(folder.path(), NOW).unwrap();
-        assert!(file.is_behind());
+        assert!(file.file.is_none());
         assert_eq!(fs::read_to_string(&path).unwrap(), torn);
-        file.write(&Change::Lift(&of_policy("chat").target), &set).unwrap();
+        file.write(&[line(&Change::Lift(&of_policy("chat").target))], &set).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 3, "its first change writes it anew");
         fs::write(&path, torn.replacen("alice", "Alice", 1)).unwrap();
         assert!(look(&path, NOW).unwrap_err().contains("revocations:2: "));
@@ -365,7 +361,7 @@ mod tests {
         for name in ["alice", "bob"] {
             let entry = of_subject(name, NOW.0 + 60);
             set.insert(entry.clone()).unwrap();
-            file.write(&Change::Hold(&entry), &set).unwrap();
+            file.write(&[line(&Change::Hold(&entry))], &set).unwrap();
         }
         assert_eq!(file.lines, 2, "it was written anew");
         assert_eq!(StateFile::open(folder.path(), NOW).unwrap().set.entries(), set.entries());

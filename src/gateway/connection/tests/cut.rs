@@ -45,7 +45,7 @@ impl How {
         }
     }
 
-    fn befalls(self, house: &House) {
+    fn befalls(self, house: &Arc<House>) {
         match self {
             Self::Dropped | Self::Panicking => {}
             Self::Losing => replace(house, FOREIGN),
@@ -57,7 +57,7 @@ impl How {
     }
 
     /// Takes back what changed for those who come later.
-    pub(super) fn is_made_good(self, house: &House) {
+    pub(super) fn is_made_good(self, house: &Arc<House>) {
         match self {
             Self::Dropped | Self::Panicking => {}
             Self::Losing | Self::Keeping => replace(house, LISTED),
@@ -68,16 +68,16 @@ impl How {
     }
 }
 
-fn revoke(house: &House, subject: &str) {
+fn revoke(house: &Arc<House>, subject: &str) {
     let entry = Entry { target: of(subject), since: Some(clock::unix_now()), until: UnixSeconds(u64::MAX) };
     house.revoke(entry, clock::unix_now()).unwrap();
 }
 
-fn lift(house: &House, subject: &str) {
-    house.lift(&of(subject), clock::unix_now()).unwrap();
+fn lift(house: &Arc<House>, subject: &str) {
+    house.lift(&of(subject)).unwrap();
 }
 
-fn check(house: &House, is_well: bool) {
+fn check(house: &Arc<House>, is_well: bool) {
     house.snapshot.load().dialers.values().for_each(|dialer| dialer.check_all(is_well));
 }
 
