@@ -1,4 +1,5 @@
-//! The state file on disks that fail: what is revoked holds at once, whatever becomes of its line.
+//! The state file: kept over a restart, on disks that fail, and among people. What is revoked holds at once, whatever becomes
+//! of its line.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where its premise is broken")]
 
@@ -13,8 +14,9 @@ use serde_json::{Value, json};
 use support::admin::{ADMIN, SOCKET, call, tell};
 use support::observer::Record;
 use support::tokens::now;
-use support::{House, Plan, Wire, cases, within};
+use support::{Cases, House, Plan, Wire, cases, within};
 use wsgate::config;
+use wsgate::event::Level;
 use wsgate::gateway::Gateway;
 use wsgate::gateway::handover::Inherited;
 use wsgate::units::UnixSeconds;
@@ -119,4 +121,63 @@ async fn a_disk_that_hangs_keeps_nobody_from_being_revoked() {
     let house = restarted(house).await;
     assert_eq!(revoked(&house).await, ["alice", "bob", "carol", "erin"]);
     cases::held("OP03", "a disk that hangs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_moved_replaced_or_cut_is_whole_again() {
+    type Harm<'h> = (&'h str, &'h dyn Fn(&Path));
+    let harms: [Harm<'_>; 4] = [
+        ("moved away", &|file| fs::rename(file, file.with_extension("away")).unwrap()),
+        ("taken out", &|file| fs::remove_file(file).unwrap()),
+        ("replaced", &replace),
+        ("cut", &|file| fs::File::options().write(true).open(file).unwrap().set_len(30).unwrap()),
+    ];
+    let mut cases = Cases::of("harm to a state file");
+    for (name, harm) in harms {
+        let house = plan().build().await;
+        let file = house.folder.path().join(STATE);
+        revokes(&house, "alice").await;
+        let mark = house.record.mark();
+        harm(&file);
+        let said = house.record.notice(mark, "state_moved").await;
+        assert_eq!(said.level, Level::Warning, "{name}");
+        assert_eq!(revokes(&house, "bob").await["kept"], true, "{name}");
+        let house = restarted(house).await;
+        assert_eq!(revoked(&house).await, ["alice", "bob"], "{name}");
+        cases.held("OP03", name);
+    }
+    cases.all(4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_this_states_is_left_as_it_is() {
+    let mut cases = Cases::of("foreign files");
+    for (name, is_a_state) in [("a letter", false), ("the state of another time", true)] {
+        let house = plan().build().await;
+        let file = house.folder.path().join(STATE);
+        revokes(&house, "alice").await;
+        revokes(&house, "dave").await;
+        let text = if is_a_state { fs::read_to_string(&file).unwrap() } else { String::from("remember the milk\n") };
+        tell(&house, "DELETE", "/api/revoke", &json!({ "subject": "dave" })).await;
+        let mut bob = session_of(&house, "bob").await;
+        let mark = house.record.mark();
+        let beside = file.with_extension("put");
+        fs::write(&beside, &text).unwrap();
+        fs::rename(&beside, &file).unwrap();
+        let said = house.record.notice(mark, "state_lost").await.text;
+        assert!(said.contains("put it away"), "{name}: {said}");
+        let told = revokes(&house, "bob").await;
+        assert_eq!((&told["ended"], &told["kept"]), (&json!(1), &json!(false)), "{name}: {told}");
+        bob.is_closed_with(4403).await;
+        assert_eq!(fs::read_to_string(&file).unwrap(), text, "{name}");
+        let mark = house.record.mark();
+        fs::rename(&file, &beside).unwrap();
+        house.record.notice(mark, "state_written").await;
+        drop(bob);
+        let house = restarted(house).await;
+        assert_eq!(revoked(&house).await, ["alice", "bob"], "{name}");
+        assert_eq!(fs::read_to_string(&beside).unwrap(), text, "{name}");
+        cases.held("OP03", name);
+    }
+    cases.all(2);
 }

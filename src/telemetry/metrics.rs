@@ -37,7 +37,7 @@ pub struct Readings {
     pub log_lines_lost: u64,
     /// Charges that found their table full and went to the bucket of a wider network, since the start.
     pub shared_charges: u64,
-    /// Revocations that the state file did not take when they were made, since the start.
+    /// Revocations that the state file did not take when they were made, and times that it was found moved, since the start.
     pub state_changes_lost: u64,
     /// How full the bounded tables are.
     pub tables: Vec<TableFill>,
@@ -296,7 +296,8 @@ impl Collector for Asked {
         counter(&mut encoder, "log_lines_lost", lost, readings.log_lines_lost)?;
         let shared = "Charges that found their table full and went to the bucket of a wider network";
         counter(&mut encoder, "shared_charges", shared, readings.shared_charges)?;
-        let unwritten = "Revocations that the state file did not take when they were made";
+        let unwritten =
+            "Revocations that the state file did not take when they were made, and times that it was found moved";
         counter(&mut encoder, "state_changes_lost", unwritten, readings.state_changes_lost)?;
         let generation = ConstGauge::new(readings.generation);
         generation.encode(encoder.encode_descriptor(

@@ -46,6 +46,7 @@ pub const ALL: [Explained; 35] = [
     of("server_unresolved", Level::Warning, "The name of a server does not resolve; the addresses that it had stay in use.", "Look at the name and at the resolver."),
     of("server_up", Level::Info, "A server passes its checks again.", ""),
     of("state_lost", Level::Error, "A revocation holds and could not be written: it would be lost with the process. It is tried again.", "See that the disk of `state` takes writes."),
+    of("state_moved", Level::Warning, "The state file was moved away, replaced or cut; it is written anew.", "See who else writes in the folder of `state`."),
     of("state_torn", Level::Warning, "The last line of the state file was torn and is left out: nobody had been told that it holds.", ""),
     of("state_written", Level::Info, "The state file holds all revocations again.", ""),
     of("taken_over", Level::Info, "The listeners of another process were taken over.", ""),

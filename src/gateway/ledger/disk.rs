@@ -3,7 +3,7 @@
 
 use std::mem::take;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use crate::gateway::clock;
 use crate::gateway::house::House;
 use crate::gateway::watch::Watched;
 use crate::policy::revocation::RevocationSet;
+use crate::units::UnixSeconds;
 
 /// How long the disk may take before what waits for it counts as lost, until it is written after all.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -60,9 +61,9 @@ struct Progress {
     on_disk: u64,
     /// Up to this one whoever waits was told, or is to be told, that the disk does not have them.
     lost: u64,
-    /// Why.
+    /// What keeps the disk from having all; empty: nothing does.
     why: Arc<str>,
-    /// How many were lost so.
+    /// How many were lost so, and how often the file was found moved.
     losses: u64,
 }
 
@@ -91,16 +92,15 @@ impl Disk {
         Self { path, desk: Mutex::new(Desk { file, lock: Some(lock), next }), progress: watch::Sender::default() }
     }
 
-    /// Whether it lacked changes at the last look.
+    /// Whether anything has kept it from having all.
     fn was_kept(&self) -> bool {
-        let progress = self.progress.borrow();
-        progress.lost > progress.on_disk
+        !self.progress.borrow().why.is_empty()
     }
 
-    /// Whether it was not known that the changes up to this one are lost.
-    fn is_news(&self, change: u64) -> bool {
+    /// Whether it was not known that the changes up to this one are lost, or why.
+    fn is_news(&self, change: u64, why: &str) -> bool {
         let progress = self.progress.borrow();
-        change > progress.on_disk.max(progress.lost)
+        change > progress.on_disk.max(progress.lost) || *progress.why != *why
     }
 
     /// The disk has every change up to this one.
@@ -108,6 +108,7 @@ impl Disk {
         self.progress.send_if_modified(|progress| {
             let goes_on = change > progress.on_disk;
             progress.on_disk = progress.on_disk.max(change);
+            progress.why = Arc::default();
             goes_on
         });
     }
@@ -121,6 +122,30 @@ impl Disk {
             progress.why = why.into();
             more > 0
         });
+    }
+
+    fn was_moved(&self) {
+        self.progress.send_if_modified(|progress| {
+            progress.losses = progress.losses.saturating_add(1);
+            false
+        });
+    }
+}
+
+impl Desk {
+    fn write(&mut self, work: &Work, now: UnixSeconds) -> Result<(), String> {
+        let path = self.file.path().to_owned();
+        let appended = work.lines.as_ref().filter(|lines| !self.file.is_behind(lines.len()));
+        let written = if let Some(lines) = appended {
+            self.file.append(lines)
+        } else {
+            self.file.doubt();
+            // Whoever put the folder away may have given its place to another gateway.
+            let lock = self.lock.as_mut().ok_or("the state is another process's")?;
+            lock.hold(path.parent().unwrap_or(Path::new(".")))?;
+            self.file.write_anew(&work.set, now)
+        };
+        written.map_err(|error| format!("{}: {error}", path.display()))
     }
 }
 
@@ -153,8 +178,7 @@ impl Ledger {
             Whose::Anothers => Errand::Follow,
         };
         let (lines, count) = (take(&mut book.unwritten), take(&mut book.untaken));
-        let is_doubted = take(&mut book.is_doubted);
-        let lines = (lines.len() == count && !is_doubted).then_some(lines);
+        let lines = (lines.len() == count).then_some(lines);
         Work { errand, lines, set: self.called.load_full(), change: book.changes }
     }
 }
@@ -203,11 +227,12 @@ impl House {
             }
             Errand::Write => {}
         }
-        let written = match &work.lines {
-            Some(lines) => desk.file.write(lines, &work.set),
-            None => desk.file.compact(&work.set),
-        };
-        let written = written.map_err(|error| format!("{}: {error}", disk.path.display()));
+        if desk.file.is_moved() {
+            disk.was_moved();
+            let text = format!("{} was moved away, replaced or cut: it is written anew", disk.path.display());
+            self.notice(Level::Warning, "state_moved", text);
+        }
+        let written = desk.write(work, clock::unix_now());
         match &written {
             Err(why) => self.tell_lost(disk, work.change, why),
             Ok(()) => {
@@ -244,14 +269,14 @@ impl House {
         let hangs = book.at_work.upgrade().is_some_and(|since| since.elapsed() >= PATIENCE);
         let change = book.changes;
         drop(book);
-        if hangs {
+        if hangs && disk.progress.borrow().on_disk < change {
             self.tell_lost(disk, change, &stalled(disk));
         }
     }
 
     fn tell_lost(&self, disk: &Disk, change: u64, why: &str) {
         // Whoever waits is answered behind the notice.
-        if disk.is_news(change) {
+        if disk.is_news(change, why) {
             let text = format!("{why}: what was revoked holds, and would be lost with this process; it is tried again");
             self.notice(Level::Error, "state_lost", text);
         }

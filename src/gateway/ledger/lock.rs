@@ -28,10 +28,27 @@ impl Lock {
 
     /// The lock that another process shares; `None` where it is that of another folder, or somebody else has it.
     pub(in crate::gateway) fn adopt(shared: OwnedFd, folder: &Path) -> Option<Self> {
-        let file = File::from(shared);
-        let (ours, there) = (file.metadata().ok()?, fs::metadata(path_in(folder)).ok()?);
-        let is_it = (ours.dev(), ours.ino()) == (there.dev(), there.ino());
-        (is_it && file.try_lock().is_ok()).then_some(Self { file })
+        let lock = Self { file: File::from(shared) };
+        (lock.is_of(folder) && lock.file.try_lock().is_ok()).then_some(lock)
+    }
+
+    /// Makes sure that it is the lock of this folder still. Where its file was put away, it becomes the one at its place.
+    ///
+    /// # Errors
+    /// As [`lock`].
+    pub(super) fn hold(&mut self, folder: &Path) -> Result<(), String> {
+        if !self.is_of(folder) {
+            let file = open(folder)?;
+            take(&file, folder)?;
+            self.file = file;
+        }
+        Ok(())
+    }
+
+    fn is_of(&self, folder: &Path) -> bool {
+        let ids =
+            [self.file.metadata(), fs::metadata(path_in(folder))].map(|one| one.map(|one| (one.dev(), one.ino())));
+        matches!(ids, [Ok(ours), Ok(there)] if ours == there)
     }
 }
 
@@ -44,19 +61,31 @@ fn path_in(folder: &Path) -> PathBuf {
 /// # Errors
 /// One line that names the file: another process holds it, or what the system said.
 pub(in crate::gateway) async fn lock(folder: &Path, patience: Duration) -> Result<Lock, String> {
-    let path = path_in(folder);
-    let told = |what: &dyn std::fmt::Display| format!("state {}: {what}", path.display());
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let file = file.map_err(|error| told(&error))?;
+    let file = open(folder)?;
     let end = Instant::now() + patience;
     loop {
-        match file.try_lock() {
+        match take(&file, folder) {
             Ok(()) => return Ok(Lock { file }),
-            Err(TryLockError::WouldBlock) if Instant::now() < end => sleep(PAUSE).await,
-            Err(TryLockError::WouldBlock) => return Err(told(&"another gateway holds this state")),
-            Err(TryLockError::Error(error)) => return Err(told(&error)),
+            Err(_) if Instant::now() < end => sleep(PAUSE).await,
+            Err(said) => return Err(said),
         }
     }
+}
+
+fn open(folder: &Path) -> Result<File, String> {
+    let path = path_in(folder);
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+    file.map_err(|error| format!("state {}: {error}", path.display()))
+}
+
+fn take(file: &File, folder: &Path) -> Result<(), String> {
+    file.try_lock().map_err(|error| {
+        let path = path_in(folder);
+        match error {
+            TryLockError::WouldBlock => format!("state {}: another gateway holds this state", path.display()),
+            TryLockError::Error(error) => format!("state {}: {error}", path.display()),
+        }
+    })
 }
 
 #[cfg(test)]

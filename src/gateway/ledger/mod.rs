@@ -59,8 +59,6 @@ struct Book {
     untaken: usize,
     /// Their lines, up to the bound.
     unwritten: Vec<String>,
-    /// Another file may stand in the place of the one that was written.
-    is_doubted: bool,
     /// Something has come up since the thread at the disk took its work.
     is_due: bool,
     /// Since when a thread has been at the disk; nothing is left of it when that thread ends, however it ends.

@@ -57,8 +57,6 @@ impl Drop for Loan {
     fn drop(&mut self) {
         let mut book = self.0.ledger.book();
         if matches!(book.whose, Whose::Lending(_) | Whose::Passing) {
-            // Whoever was to take it may have put a file of its own there.
-            book.is_doubted = true;
             book.whose = Whose::Ours;
         }
     }

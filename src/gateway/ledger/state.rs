@@ -3,10 +3,12 @@
 //! Lines are only appended, and a change is on the disk before whoever asked for it is answered. So what can be torn is the
 //! last line, of a change that nobody was promised. The file is written anew, beside itself, at each start, where it has
 //! grown long, and after a write that failed. A process that takes over reads it, and writes it anew once it is its own.
+//! What others put in its place is written over only where it says nothing that does not hold here.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::ops::RangeInclusive;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -38,9 +40,31 @@ pub(super) enum Change<'c> {
 #[derive(Debug)]
 pub(super) struct StateFile {
     path: PathBuf,
-    /// What lines are appended to; `None`: it lacks a change, or may not be the file at `path`, and is to be written anew.
+    /// What lines are appended to; `None`: it lacks a change, or is not the file at `path`, and is to be written anew.
     file: Option<File>,
     lines: usize,
+    /// The file at `path` as it was left, or read; `None`: there was none.
+    left: Option<Left>,
+}
+
+/// How a file was left: its device and inode, and how long it is.
+#[derive(Debug)]
+struct Left {
+    id: (u64, u64),
+    /// A write that failed may have left a part of itself.
+    lengths: RangeInclusive<u64>,
+}
+
+impl Left {
+    fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self { id: (metadata.dev(), metadata.ino()), lengths: metadata.len()..=metadata.len() })
+    }
+
+    fn stands_at(&self, path: &Path) -> bool {
+        let is_it = |there: fs::Metadata| (there.dev(), there.ino()) == self.id && self.lengths.contains(&there.len());
+        fs::metadata(path).is_ok_and(is_it)
+    }
 }
 
 /// What a file held at the start.
@@ -60,21 +84,18 @@ impl StateFile {
     pub(super) fn open(folder: &Path, now: UnixSeconds) -> Result<Reading, String> {
         let mut reading = Self::borrow(folder, now)?;
         let Reading { file, set, .. } = &mut reading;
-        file.compact(set).map_err(|error| format!("{}: {error}", file.path.display()))?;
+        file.write_anew(set, now).map_err(|error| format!("{}: {error}", file.path.display()))?;
         Ok(reading)
     }
 
     /// The same of a file that another process may write still: it is left as it is, and is behind.
     pub(super) fn borrow(folder: &Path, now: UnixSeconds) -> Result<Reading, String> {
         let path = folder.join("revocations");
-        let (set, said) = match read(&path).map_err(|error| format!("{}: {error}", path.display()))? {
-            None => Default::default(),
-            Some(bytes) => replay(&bytes, now).map_err(|(line, what)| {
-                format!("{}:{line}: {what}; put the file away to start without it", path.display())
-            })?,
-        };
+        let (left, bytes) = read(&path).map_err(|error| format!("{}: {error}", path.display()))?.unzip();
+        let told = |(line, what)| format!("{}:{line}: {what}; put the file away to start without it", path.display());
+        let (set, said) = bytes.map(|bytes| replay(&bytes, now)).transpose().map_err(told)?.unwrap_or_default();
         let said = said.map(|what| format!("{}: {what}", path.display()));
-        Ok(Reading { file: Self { path, file: None, lines: 0 }, set, said })
+        Ok(Reading { file: Self { path, file: None, lines: 0, left }, set, said })
     }
 
     /// Where it is.
@@ -82,28 +103,82 @@ impl StateFile {
         &self.path
     }
 
-    /// Appends the lines of changes, after which `set` holds, and waits until the disk has them. Where that is not to be, or the
-    /// file lacks a change, the whole of it is written anew.
-    pub(super) fn write(&mut self, lines: &[String], set: &RevocationSet) -> io::Result<()> {
-        let count = self.lines.saturating_add(lines.len());
+    /// It lacks a change from here on, until it is written anew.
+    pub(super) fn doubt(&mut self) {
+        self.file = None;
+    }
+
+    /// Finds out whether another file stands at its place, or none, or a part of it; if so, it is to be written anew.
+    pub(super) fn is_moved(&mut self) -> bool {
+        let is_moved = self.file.is_some() && !self.is_as_left();
+        if is_moved {
+            self.file = None;
+        }
+        is_moved
+    }
+
+    /// Whether so many lines cannot be appended, or nothing can: then it is to be written anew.
+    pub(super) fn is_behind(&self, lines: usize) -> bool {
+        self.file.is_none() || self.lines.saturating_add(lines) > MANY_LINES
+    }
+
+    /// Appends the lines of changes, and waits until the disk has them.
+    pub(super) fn append(&mut self, lines: &[String]) -> io::Result<()> {
         // A write that fails may leave a part of a line: nothing is appended to that.
-        let Some(mut file) = self.file.take().filter(|_| count <= MANY_LINES) else { return self.compact(set) };
-        if !lines.is_empty() {
-            file.write_all(lines.concat().as_bytes())?;
+        let Some(mut file) = self.file.take() else { return Err(io::ErrorKind::NotFound.into()) };
+        let bytes = lines.concat();
+        if !bytes.is_empty() {
+            let mut left = Left::of(&file)?;
+            let length = left.lengths.end().saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+            left.lengths = *left.lengths.start()..=length;
+            self.left = Some(left);
+            file.write_all(bytes.as_bytes())?;
             file.sync_data()?;
+            self.left = Some(Left::of(&file)?);
         }
         self.file = Some(file);
-        self.lines = count;
+        self.lines = self.lines.saturating_add(lines.len());
         Ok(())
     }
 
-    /// Writes the whole file anew.
-    pub(super) fn compact(&mut self, set: &RevocationSet) -> io::Result<()> {
+    /// Writes the whole file anew, with what `set` holds. Only whoever holds the lock may.
+    pub(super) fn write_anew(&mut self, set: &RevocationSet, now: UnixSeconds) -> io::Result<()> {
         self.file = None;
-        let (file, lines) = write_anew(&self.path, set)?;
-        (self.file, self.lines) = (Some(file), lines);
+        if !self.is_as_left() {
+            judge_what_stands(&self.path, set, now)?;
+        }
+        let entries = set.entries();
+        let beside = self.path.with_extension("next");
+        let written = write_beside(&beside, &self.path, &entries);
+        if written.is_err() {
+            let _ = fs::remove_file(&beside);
+        }
+        let file = written?;
+        self.left = Some(Left::of(&file)?);
+        (self.file, self.lines) = (Some(file), entries.len());
         Ok(())
     }
+
+    fn is_as_left(&self) -> bool {
+        self.left.as_ref().is_some_and(|left| left.stands_at(&self.path))
+    }
+}
+
+/// Whether what somebody put at `path` may be written over: it is nothing, or says nothing that does not hold by `set`.
+///
+/// # Errors
+/// What it says, and what to do.
+fn judge_what_stands(path: &Path, set: &RevocationSet, now: UnixSeconds) -> io::Result<()> {
+    let Some((_, bytes)) = read(path)?.filter(|(_, bytes)| !bytes.is_empty()) else { return Ok(()) };
+    let (theirs, _) = replay(&bytes, now).map_err(|(line, what)| {
+        io::Error::other(format!("another file stands there (line {line}: {what}): put it away"))
+    })?;
+    if set.includes(&theirs) {
+        return Ok(());
+    }
+    let what =
+        "another state stands there, with entries that do not hold here: put it away, or restart to take them in";
+    Err(io::Error::other(what))
 }
 
 /// What holds by another process's file at this moment. A torn last line is one that it writes just now.
@@ -111,23 +186,23 @@ impl StateFile {
 /// # Errors
 /// One line that names the file, and the line that is not one of ours.
 pub(super) fn look(path: &Path, now: UnixSeconds) -> Result<RevocationSet, String> {
-    let bytes = read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let bytes = bytes.ok_or_else(|| format!("{}: it is gone", path.display()))?;
+    let read = read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let (_, bytes) = read.ok_or_else(|| format!("{}: it is gone", path.display()))?;
     replay(&bytes, now).map(|(set, _)| set).map_err(|(line, what)| format!("{}:{line}: {what}", path.display()))
 }
 
-fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+fn read(path: &Path) -> io::Result<Option<(Left, Vec<u8>)>> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let mut bytes = Vec::new();
+    let (left, mut bytes) = (Left::of(&file)?, Vec::new());
     file.take(LONGEST.saturating_add(1)).read_to_end(&mut bytes)?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > LONGEST {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "longer than any state file: it is another's"));
     }
-    Ok(Some(bytes))
+    Ok(Some((left, bytes)))
 }
 
 /// What holds after all lines of a file, less what has ended; and what is to be said where the last one was torn. An error names the line.
@@ -180,16 +255,6 @@ fn apply(set: &mut RevocationSet, line: &[u8], now: UnixSeconds) -> Result<(), &
 }
 
 /// Writes a whole file beside `path` and puts it there: at every moment one of the two stands there whole.
-fn write_anew(path: &Path, set: &RevocationSet) -> io::Result<(File, usize)> {
-    let beside = path.with_extension("next");
-    let entries = set.entries();
-    let written = write_beside(&beside, path, &entries);
-    if written.is_err() {
-        let _ = fs::remove_file(&beside);
-    }
-    Ok((written?, entries.len()))
-}
-
 fn write_beside(beside: &Path, path: &Path, entries: &[Entry]) -> io::Result<File> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(beside)?;
     let lines: String = entries.iter().map(|entry| line(&Change::Hold(entry))).collect();
@@ -217,153 +282,4 @@ fn checksum_of(body: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::policy::PolicyName;
-
-    const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
-
-    fn of_subject(subject: &str, until: u64) -> Entry {
-        let target = Target::Subject { subject: subject.into(), issuer: Some("login".into()) };
-        Entry { target, since: Some(NOW), until: UnixSeconds(until) }
-    }
-
-    fn of_policy(name: &str) -> Entry {
-        Entry { target: Target::Policy(PolicyName::new(name)), since: None, until: UnixSeconds(NOW.0 + 60) }
-    }
-
-    /// A folder whose file holds two subjects and a policy that was lifted.
-    fn written() -> (tempfile::TempDir, RevocationSet) {
-        let folder = tempfile::tempdir().unwrap();
-        let mut reading = StateFile::open(folder.path(), NOW).unwrap();
-        let gone = of_policy("chat");
-        for entry in [of_subject("alice", NOW.0 + 60), gone.clone(), of_subject("bob \" smith", NOW.0 + 5)] {
-            reading.set.insert(entry.clone()).unwrap();
-            reading.file.write(&[line(&Change::Hold(&entry))], &reading.set).unwrap();
-        }
-        reading.set.lift(&gone.target);
-        reading.file.write(&[line(&Change::Lift(&gone.target))], &reading.set).unwrap();
-        (folder, reading.set)
-    }
-
-    #[test]
-    fn what_was_written_holds_after_a_restart() {
-        let (folder, set) = written();
-        let again = StateFile::open(folder.path(), NOW).unwrap();
-        assert_eq!((again.set.entries(), again.said), (set.entries(), None));
-        assert_eq!(set.len(), 2);
-        let text = fs::read_to_string(folder.path().join("revocations")).unwrap();
-        assert_eq!(text.lines().count(), 3, "what was lifted is not written anew: {text}");
-        let later = StateFile::open(folder.path(), UnixSeconds(NOW.0 + 5)).unwrap();
-        assert_eq!(later.set.entries(), [of_subject("alice", NOW.0 + 60)], "what has ended is forgotten");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
-    }
-
-    #[test]
-    fn a_torn_last_line_is_dropped_wherever_it_tears() {
-        let (folder, _) = written();
-        let path = folder.path().join("revocations");
-        let whole = fs::read(&path).unwrap();
-        let last = whole[..whole.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
-        for end in last + 1..whole.len() - 1 {
-            fs::write(&path, &whole[..end]).unwrap();
-            let reading = StateFile::open(folder.path(), NOW).unwrap();
-            assert!(reading.said.unwrap().contains("revocations: line 5 was torn"), "{end}");
-            assert_eq!(reading.set.len(), 3, "the lift is lost, and no more than that");
-        }
-        for (end, entries) in [(last, 3), (whole.len() - 1, 2), (whole.len(), 2)] {
-            fs::write(&path, &whole[..end]).unwrap();
-            let reading = StateFile::open(folder.path(), NOW).unwrap();
-            assert_eq!((reading.set.len(), reading.said), (entries, None), "the twin: {end}");
-        }
-    }
-
-    #[test]
-    fn damage_and_foreign_files_are_told_with_their_line() {
-        let (folder, _) = written();
-        let path = folder.path().join("revocations");
-        let good = fs::read_to_string(&path).unwrap();
-        let unsound = |body: &str| format!("{HEADER}\n{} {body}\n", checksum_of(body.as_bytes()));
-        let cases = [
-            ("another file", String::from("[route]\n"), 1),
-            ("an empty file", String::new(), 1),
-            ("a later version", good.replacen("revocations 1", "revocations 2", 1), 1),
-            ("a letter", good.replacen("alice", "Alice", 1), 2),
-            ("a line of another", good.replacen('\n', "\nremember the milk\n", 1), 2),
-            ("the last line", format!("{}\n", &good[..good.len() - 2]), 5),
-            ("an entry without an end", unsound("+ {\"subject\":\"alice\"}"), 2),
-            ("a lift with an end", unsound("- {\"subject\":\"alice\",\"until\":1}"), 2),
-            ("a kind of a later version", unsound("+ {\"colour\":\"red\",\"until\":1}"), 2),
-        ];
-        let mut ran = 0;
-        for (name, text, line) in cases {
-            fs::write(&path, &text).unwrap();
-            let said = StateFile::open(folder.path(), NOW).unwrap_err();
-            assert!(said.contains(&format!("revocations:{line}: ")), "{name}: {said}");
-            assert_eq!(fs::read_to_string(&path).unwrap(), text, "{name}: it is left as it is");
-            ran += 1;
-        }
-        assert_eq!(ran, 9);
-        fs::write(&path, &good).unwrap();
-        assert_eq!(StateFile::open(folder.path(), NOW).unwrap().set.len(), 2, "the twin");
-    }
-
-    #[test]
-    fn a_full_disk_loses_no_entry_that_stands_and_is_made_up_for() {
-        let (folder, mut set) = written();
-        let mut file = StateFile::open(folder.path(), NOW).unwrap().file;
-        file.file = Some(OpenOptions::new().write(true).open("/dev/full").unwrap());
-        let entry = of_subject("carol", NOW.0 + 60);
-        set.insert(entry.clone()).unwrap();
-        assert!(file.write(&[line(&Change::Hold(&entry))], &set).is_err());
-        assert!(file.file.is_none());
-        assert_eq!(StateFile::open(folder.path(), NOW).unwrap().set.len(), 2);
-        file.compact(&set).unwrap();
-        assert!(file.file.is_some());
-        assert_eq!(StateFile::open(folder.path(), NOW).unwrap().set.entries(), set.entries());
-    }
-
-    #[test]
-    fn a_file_of_another_process_is_looked_at_and_left_as_it_is() {
-        let (folder, set) = written();
-        let path = folder.path().join("revocations");
-        let torn = fs::read_to_string(&path).unwrap() + "0123456789abcdef + {\"sub";
-        fs::write(&path, &torn).unwrap();
-        assert_eq!(look(&path, NOW).unwrap().entries(), set.entries(), "a line that is written just now");
-        let Reading { mut file, set, .. } = StateFile::borrow(folder.path(), NOW).unwrap();
-        assert!(file.file.is_none());
-        assert_eq!(fs::read_to_string(&path).unwrap(), torn);
-        file.write(&[line(&Change::Lift(&of_policy("chat").target))], &set).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 3, "its first change writes it anew");
-        fs::write(&path, torn.replacen("alice", "Alice", 1)).unwrap();
-        assert!(look(&path, NOW).unwrap_err().contains("revocations:2: "));
-        fs::remove_file(&path).unwrap();
-        assert!(look(&path, NOW).unwrap_err().contains("it is gone"));
-    }
-
-    #[test]
-    fn what_has_ended_takes_nobodys_place() {
-        let folder = tempfile::tempdir().unwrap();
-        let entry = |number: usize| of_subject(&format!("user-{number}"), NOW.0 + if number == 0 { 60 } else { 5 });
-        let lines: String = (0..=MOST_ENTRIES).map(|number| line(&Change::Hold(&entry(number)))).collect();
-        fs::write(folder.path().join("revocations"), format!("{HEADER}\n{lines}")).unwrap();
-        let said = StateFile::open(folder.path(), NOW).unwrap_err();
-        assert!(said.contains("too many entries"), "{said}");
-        let later = StateFile::open(folder.path(), UnixSeconds(NOW.0 + 5)).unwrap();
-        assert_eq!(later.set.entries(), [entry(0)], "the twin");
-    }
-
-    #[test]
-    fn the_file_does_not_grow_for_ever() {
-        let folder = tempfile::tempdir().unwrap();
-        let Reading { mut file, mut set, .. } = StateFile::open(folder.path(), NOW).unwrap();
-        file.lines = MANY_LINES - 1;
-        for name in ["alice", "bob"] {
-            let entry = of_subject(name, NOW.0 + 60);
-            set.insert(entry.clone()).unwrap();
-            file.write(&[line(&Change::Hold(&entry))], &set).unwrap();
-        }
-        assert_eq!(file.lines, 2, "it was written anew");
-        assert_eq!(StateFile::open(folder.path(), NOW).unwrap().set.entries(), set.entries());
-    }
-}
+mod tests;

@@ -170,6 +170,16 @@ impl RevocationSet {
         self.times.values().any(|times| times.until <= now)
     }
 
+    /// Whether every entry of `other` is one of this set that reaches as far.
+    pub fn includes(&self, other: &Self) -> bool {
+        other.times.iter().all(|(target, theirs)| {
+            self.times.get(target).is_some_and(|ours| {
+                let since = ours.since.is_none_or(|ours| theirs.since.is_some_and(|theirs| theirs <= ours));
+                since && theirs.until <= ours.until
+            })
+        })
+    }
+
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.times.len()

@@ -115,6 +115,32 @@ fn the_same_target_twice_reaches_as_far_as_both() {
 }
 
 #[test]
+fn a_set_includes_what_it_reaches_as_far_as() {
+    let at = |since: Option<u64>, until: u64| Entry {
+        since: since.map(UnixSeconds),
+        until: UnixSeconds(until),
+        ..entry("subject", "alice", None)
+    };
+    let (ours, mut ran) = (set([at(Some(5), 20), entry("policy", "chat", None)]), 0);
+    let cases = [
+        (at(Some(5), 20), true),
+        (at(Some(4), 19), true),
+        (at(Some(6), 20), false),
+        (at(Some(5), 21), false),
+        (at(None, 20), false),
+        (entry("subject", "bob", None), false),
+        (entry("policy", "chat", None), true),
+    ];
+    for (theirs, is_included) in cases {
+        assert_eq!(ours.includes(&set([theirs.clone()])), is_included, "{theirs:?}");
+        ran += 1;
+    }
+    assert_eq!(ran, 7);
+    assert!(set([at(None, 20)]).includes(&set([at(Some(5), 20)])), "no time at all reaches the furthest");
+    assert!(ours.includes(&RevocationSet::default()) && !RevocationSet::default().includes(&ours));
+}
+
+#[test]
 fn a_set_is_bounded_and_forgets_what_has_ended() {
     let mut full = set((0..MOST_ENTRIES).map(|number| entry("subject", &number.to_string(), None)));
     assert_eq!(full.insert(entry("subject", "one more", None)), Err(Full));

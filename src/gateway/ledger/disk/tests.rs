@@ -61,6 +61,14 @@ impl Site {
         self.folder.path().join("revocations")
     }
 
+    /// What the watch does once a second, and whatever comes of it.
+    async fn is_tended(&self) {
+        self.house.tend_ledger(clock::unix_now());
+        while self.house.ledger.book().at_work.strong_count() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// From here on the disk hangs.
     fn hangs(&self) -> Hung {
         let (house, (released, wait), (began, begin)) = (Arc::clone(&self.house), mpsc::channel(), mpsc::channel());
@@ -163,6 +171,12 @@ async fn op02_a_state_is_lent_once_the_disk_has_all_of_it() {
     site.revokes("bob");
     hung.ends();
     site.keeps(change).await;
+    let beside = site.folder.path().join("beside");
+    fs::write(&beside, "remember the milk\n").unwrap();
+    fs::rename(&beside, site.file()).unwrap();
+    let Err(said) = site.house.lend_ledger().await else { panic!("the next process would find something else") };
+    assert!(said.to_string().contains("put it away"), "{said}");
+    fs::rename(site.file(), beside).unwrap();
     let lent = site.house.lend_ledger().await.unwrap().unwrap();
     assert_eq!(site.subjects(), [2; 2]);
     let refused = site.house.revoke(entry("carol"), clock::unix_now()).unwrap_err();
@@ -171,4 +185,58 @@ async fn op02_a_state_is_lent_once_the_disk_has_all_of_it() {
     drop(lent);
     site.keeps(site.revokes("carol")).await;
     assert_eq!(site.subjects(), [3; 2], "it is taken back");
+}
+
+#[tokio::test]
+async fn op03_a_file_that_is_gone_is_told_once_and_written_anew() {
+    let site = Site::new().await;
+    site.keeps(site.revokes("alice")).await;
+    site.is_tended().await;
+    assert_eq!((site.told("state_moved"), site.house.ledger.losses()), (0, 0), "the twin");
+    fs::rename(site.file(), site.folder.path().join("away")).unwrap();
+    site.is_tended().await;
+    assert_eq!(site.subjects(), [1; 2]);
+    site.is_tended().await;
+    fs::remove_file(site.file()).unwrap();
+    site.keeps(site.revokes("bob")).await;
+    assert_eq!(site.subjects(), [2; 2], "it is looked after before something is added");
+    assert_eq!((site.told("state_moved"), site.house.ledger.losses()), (2, 2));
+    assert_eq!((site.told("state_lost"), site.told("state_written")), (0, 0), "nothing was lost");
+}
+
+#[tokio::test]
+async fn op03_nothing_is_written_where_another_gateway_may_hold_the_state() {
+    let site = Site::new().await;
+    site.keeps(site.revokes("alice")).await;
+    fs::remove_file(site.folder.path().join("lock")).unwrap();
+    let other = lock(site.folder.path(), Duration::ZERO).await.unwrap();
+    site.keeps(site.revokes("bob")).await;
+    fs::remove_file(site.file()).unwrap();
+    for _ in 0..2 {
+        site.is_tended().await;
+        assert!(!site.file().exists());
+    }
+    let change = site.revokes("carol");
+    let Kept::Lost(why) = site.house.ledger.kept(change).await else { panic!("it is another's") };
+    assert!(why.contains("another gateway holds this state"), "{why}");
+    assert_eq!((site.told("state_moved"), site.told("state_lost"), site.told("state_written")), (1, 2, 0));
+    drop(other);
+    site.is_tended().await;
+    assert_eq!((site.subjects(), site.told("state_written")), ([3; 2], 1));
+    lock(site.folder.path(), Duration::ZERO).await.expect_err("the lock at its place is held");
+}
+
+#[tokio::test]
+async fn op03_a_folder_that_is_moved_away_and_back_is_the_same() {
+    let site = Site::new().await;
+    site.keeps(site.revokes("alice")).await;
+    let away = site.folder.path().with_extension("away");
+    fs::rename(site.folder.path(), &away).unwrap();
+    let change = site.revokes("bob");
+    let Kept::Lost(_) = site.house.ledger.kept(change).await else { panic!("there is no folder") };
+    assert!(!site.folder.path().exists(), "none is made");
+    fs::rename(&away, site.folder.path()).unwrap();
+    site.is_tended().await;
+    assert_eq!((site.subjects(), site.house.ledger.losses()), ([2; 2], 2));
+    lock(site.folder.path(), Duration::ZERO).await.expect_err("it is held all the time");
 }
