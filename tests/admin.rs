@@ -5,6 +5,7 @@
 mod support;
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 
@@ -13,6 +14,8 @@ use support::admin::{ADMIN, SOCKET, call, exchange};
 use support::house::ORIGIN;
 use support::process::ran;
 use support::{Cases, House, Plan, cases, within};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 use wsgate::gateway::{Gateway, StartError};
 use wsgate::policy::Reason;
 use wsgate::session::Cause;
@@ -152,6 +155,50 @@ async fn a_refusal_is_explained_by_the_gateway_that_told_it() {
     ran(folder, &["explain", &unknown], "").await.ended(1).told(&["none of the last 4096 refusals"]);
     ran(elsewhere.path(), &["explain", &id], "").await.ended(1).told(&["no gateway can be asked: gateway.toml"]);
     cases::held("OP11", "a refusal is explained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_calls_slowly_keeps_nobody_waiting() {
+    let house = plan().build().await;
+    let mut cases = Cases::of("slow calls");
+    let mut silent = Vec::new();
+    for _ in 0..3 * 16 {
+        silent.push(connect(&house).await);
+    }
+    assert_eq!(call(&house, "GET", "/api/sessions", "", "").await.0, 200);
+    cases.held("OP11", "beside a crowd that says nothing");
+    for mut stream in silent {
+        assert_eq!(rest(&mut stream).await, "", "it is cut, for its silence or for another");
+    }
+    cases.held("OP11", "silence");
+    let mut stream = connect(&house).await;
+    stream.write_all(b"POST /api/drain HTTP/1.1\r\nHost: admin\r\n").await.unwrap();
+    assert_eq!(rest(&mut stream).await, "");
+    cases.held("OP11", "a head that does not end");
+    let mut stream = connect(&house).await;
+    let head = "POST /api/drain HTTP/1.1\r\nHost: admin\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n";
+    stream.write_all(format!("{head}{{").as_bytes()).await.unwrap();
+    let told = rest(&mut stream).await;
+    assert!(told.starts_with("HTTP/1.1 408 ") && told.contains("\"slow\""), "{told}");
+    cases.held("OP11", "a body that does not end");
+    house.session().await.closes(1000).await;
+    cases.all(4);
+}
+
+/// A connection to the admin socket, once there is room for it in the kernel's queue.
+async fn connect(house: &House) -> UnixStream {
+    loop {
+        match UnixStream::connect(house.folder.path().join(SOCKET)).await {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => tokio::task::yield_now().await,
+            connected => return connected.unwrap(),
+        }
+    }
+}
+
+async fn rest(stream: &mut UnixStream) -> String {
+    let mut told = Vec::new();
+    let _ = within("the end of a call", stream.read_to_end(&mut told)).await;
+    String::from_utf8(told).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,7 +14,6 @@ use std::path::Path;
 use std::sync::Weak;
 use std::time::Duration;
 
-use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixStream};
@@ -22,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::End;
-use crate::net::admin_socket::AdminSocket;
+use crate::net::admin_socket::{AdminSocket, is_owners};
 use crate::net::handover::{receive, send};
 use crate::net::listener::{self, Shared};
 
@@ -180,8 +179,7 @@ pub(super) async fn answer_under_way(mut connections: JoinSet<()>, time: Duratio
 
 async fn asked(socket: &Path) -> io::Result<Inherited> {
     let mut stream = UnixStream::connect(socket).await?;
-    let peer = stream.peer_cred()?.uid();
-    if peer != 0 && peer != geteuid().as_raw() {
+    if !is_owners(&stream) {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, "somebody else's process serves it"));
     }
     let call = format!(

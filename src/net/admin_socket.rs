@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt}
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::process::geteuid;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -95,6 +96,16 @@ impl AdminSocket {
     }
 }
 
+/// Whether the other end is root's, or of the user who runs this process. The file's mode says the same; this holds where a
+/// folder or a mount weakens it.
+pub fn is_owners(stream: &UnixStream) -> bool {
+    stream.peer_cred().is_ok_and(|peer| is_root_or(geteuid().as_raw(), peer.uid()))
+}
+
+fn is_root_or(owner: u32, user: u32) -> bool {
+    user == 0 || user == owner
+}
+
 /// Nothing, or a socket behind which nobody listens, may be replaced.
 fn judge_what_stands(path: &Path) -> io::Result<()> {
     let metadata = match fs::symlink_metadata(path) {
@@ -129,5 +140,35 @@ impl Drop for AdminSocket {
             // Where it cannot be removed, the next start replaces it.
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn op11_root_and_the_owner_may_call_and_nobody_else() {
+        let cases = [
+            (1000, 0, true),
+            (1000, 1000, true),
+            (0, 0, true),
+            (1000, 1001, false),
+            (1000, 999, false),
+            (1000, 65534, false),
+            (0, 1000, false),
+            (0, u32::MAX, false),
+        ];
+        for (owner, user, may) in cases {
+            assert_eq!(is_root_or(owner, user), may, "a gateway of {owner}, called by {user}");
+        }
+        assert_eq!(cases.len(), 8);
+    }
+
+    #[tokio::test]
+    async fn op11_the_kernel_says_who_calls() {
+        let (one, _other) = UnixStream::pair().unwrap();
+        assert_eq!(one.peer_cred().unwrap().uid(), geteuid().as_raw());
+        assert!(is_owners(&one));
     }
 }

@@ -20,7 +20,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustix::process::geteuid;
 use serde_json::{Map, Value, json};
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -44,7 +43,7 @@ use super::sessions::Resident;
 use crate::config::Diagnostic;
 use crate::config::diagnostic::Severity;
 use crate::event::Level;
-use crate::net::admin_socket::AdminSocket;
+use crate::net::admin_socket::{AdminSocket, is_owners};
 use crate::peer::ConnectionId;
 use crate::policy::revocation::Target;
 use crate::policy::revocation::order::Order;
@@ -121,7 +120,7 @@ pub(super) async fn serve(admin: Arc<Admin>) {
             () = end.cancelled() => return answer_under_way(connections, READ_DEADLINE, &admin.house.end).await,
             Some(_) = connections.join_next(), if !connections.is_empty() => by_age.retain(|one: &AbortHandle| !one.is_finished()),
             accepted = admin.socket.accept() => match accepted {
-                Ok(stream) if may_call(&stream) => {
+                Ok(stream) if is_owners(&stream) => {
                     by_age.push_back(connections.spawn(serve_one(stream, Arc::clone(&admin))));
                     let oldest = (by_age.len() > CONNECTIONS).then(|| by_age.pop_front()).flatten();
                     oldest.inspect(AbortHandle::abort);
@@ -131,11 +130,6 @@ pub(super) async fn serve(admin: Arc<Admin>) {
             },
         }
     }
-}
-
-/// Root and whoever runs the gateway. The file's mode says the same; this holds where a folder or a mount weakens it.
-fn may_call(stream: &UnixStream) -> bool {
-    stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == geteuid().as_raw())
 }
 
 async fn serve_one(stream: UnixStream, admin: Arc<Admin>) {
