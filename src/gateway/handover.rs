@@ -83,13 +83,15 @@ impl Offer {
         named.extend(health.iter().map(|(address, one)| (What::Health(*address), one.as_fd())));
         named.extend(state.map(|lock| (What::State, lock)));
         let (names, descriptors): (Vec<_>, Vec<_>) = named.into_iter().unzip();
-        send(stream, &serde_json::to_string(&names)?, &descriptors).await?;
+        timeout(PATIENCE, send(stream, &serde_json::to_string(&names)?, &descriptors)).await??;
         let (line, _) = timeout(PATIENCE, receive(stream)).await??;
         if line != ACCEPTING {
             return Err(io::Error::other("it says something else than that it accepts"));
         }
+        timeout(PATIENCE, send(stream, YOURS, &[])).await??;
+        // Only now: whoever did not get that word does not take the file away, and nobody else would.
         admin.leave();
-        send(stream, YOURS, &[]).await
+        Ok(())
     }
 }
 
@@ -160,7 +162,7 @@ impl Inherited {
     /// Where that one is gone, or has changed its mind.
     pub(super) async fn accepting(self) -> io::Result<bool> {
         let Some(giver) = &self.giver else { return Ok(false) };
-        send(giver, ACCEPTING, &[]).await?;
+        timeout(PATIENCE, send(giver, ACCEPTING, &[])).await??;
         let (line, _) = timeout(PATIENCE, receive(giver)).await??;
         if line == YOURS { Ok(true) } else { Err(io::Error::other("it did not give them")) }
     }
@@ -204,4 +206,29 @@ async fn asked(socket: &Path) -> io::Result<Inherited> {
     // What has a name that is not known here is closed.
     let known = |(name, socket)| Some((serde_json::from_value(name).ok()?, socket));
     Ok(Inherited { sockets: names.into_iter().zip(sockets).filter_map(known).collect(), giver: Some(stream) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn op02_the_admin_socket_is_left_to_whoever_was_told_that_it_is_his() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        for stays in [false, true] {
+            let admin = AdminSocket::bind(&path).unwrap();
+            let offer = Offer { listeners: Vec::new(), health: None };
+            let (giver, taker) = UnixStream::pair().unwrap();
+            let takes = async {
+                assert_eq!(receive(&taker).await.unwrap().1.len(), 1);
+                send(&taker, ACCEPTING, &[]).await.unwrap();
+                stays.then_some(taker)
+            };
+            let (given, taker) = tokio::join!(offer.give(&admin, None, &giver), takes);
+            assert_eq!((given.is_ok(), taker.is_some()), (stays, stays), "{given:?}");
+            drop(admin);
+            assert_eq!(path.exists(), stays, "it goes with the process that it belongs to");
+        }
+    }
 }
