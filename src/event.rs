@@ -88,6 +88,8 @@ pub struct Refused {
     pub path: Option<String>,
     /// The Origin, once read.
     pub origin: Option<String>,
+    /// Whether the client is answered, and shown its id; else the connection is closed unheard.
+    pub answered: bool,
     /// From accept to the refusal.
     pub age: Duration,
 }

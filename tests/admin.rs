@@ -158,6 +158,28 @@ async fn a_refusal_is_explained_by_the_gateway_that_told_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_that_nobody_was_told_of_is_not_kept() {
+    let house = plan().gateway("capacity.admissions = \"1/h burst 1\"\nadmission.queue = \"3s\"").build().await;
+    house.admits(&house.request()).await;
+    let found = async |mark: usize| {
+        let refused = house.record.refused(mark).await;
+        assert_eq!(refused.reason, Reason::AdmissionPace);
+        let (status, told) = call(&house, "GET", &format!("/api/refusals/{}", refused.who.id), "", "").await;
+        (status, told["error"].as_str().map(str::to_owned))
+    };
+    let mark = house.record.mark();
+    let mut slow = house.tcp().await;
+    slow.write_all(&[0x16]).await.unwrap();
+    assert_eq!(found(mark).await, (404, Some(String::from("unknown_refusal"))), "he had no TLS to be told by");
+    drop(slow);
+    house.is_at_rest().await;
+    let mark = house.record.mark();
+    house.refuses(&house.request(), Reason::AdmissionPace).await;
+    assert_eq!(found(mark).await, (200, None), "the twin");
+    cases::held("OP11", "a refusal without an answer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_calls_slowly_keeps_nobody_waiting() {
     let house = plan().build().await;
     let mut cases = Cases::of("slow calls");

@@ -59,12 +59,12 @@ pub(super) async fn enter<'a>(
     address: Option<AddressPermit>,
     visit: &mut Visit,
 ) -> Option<Entered<'a>> {
-    let mut tcp = socket.watch().inspect_err(|_| visit.refused(&Reason::Internal.into())).ok()?;
+    let mut tcp = socket.watch().inspect_err(|_| visit.dropped(&Reason::Internal.into())).ok()?;
     let address = match door.proxy {
         ProxyMode::ProxyProtocol => charge_proxied(house, door, &mut tcp, visit).await,
         ProxyMode::None | ProxyMode::XForwardedFor => Ok(address),
     };
-    let address = address.inspect_err(|refusal| visit.refused(refusal)).ok()?;
+    let address = address.inspect_err(|refusal| visit.dropped(refusal)).ok()?;
     let began = Instant::now();
     // Who says nothing stands in nobody's way.
     if door.tls.is_some() && timeout(house.rules.tls, tcp.readable()).await.is_err() {
@@ -83,7 +83,7 @@ pub(super) async fn enter<'a>(
 
 /// Tells a client that it waited in vain, which takes its TLS and its request, where there is room for that.
 async fn tell_in_vain(house: &House, door: &Door, tcp: TcpStream, refusal: &Refusal, visit: &mut Visit) {
-    let Some(_room) = house.queue.answer() else { return visit.refused(refusal) };
+    let Some(_room) = house.queue.answer() else { return visit.dropped(refusal) };
     let asked = async {
         let mut client = match &door.tls {
             Some(tls) => secure(house, tls, tcp, house.rules.tls).await.ok()?,
@@ -97,10 +97,9 @@ async fn tell_in_vain(house: &House, door: &Door, tcp: TcpStream, refusal: &Refu
     if let Some((_, Ok(read))) = &asked {
         visit.asks_for(&read.head);
     }
+    let Some((client, _)) = asked else { return visit.dropped(refusal) };
     visit.refused(refusal);
-    if let Some((client, _)) = asked {
-        answer::refuse(house, client, refusal, visit.id()).await;
-    }
+    answer::refuse(house, client, refusal, visit.id()).await;
 }
 
 /// Completes TLS. A client that is turned away here has got its answer when this returns `None`.

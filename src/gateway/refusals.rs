@@ -59,6 +59,9 @@ impl Refusals {
 
     fn keep(&self, refused: &Refused) {
         let Answer::Status(status) = refused.reason.answer() else { return };
+        if !refused.answered {
+            return;
+        }
         let told = Told::new(refused, status, clock::unix_now());
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.len() == MOST {
@@ -87,7 +90,7 @@ impl Observer for Refusals {
 
 impl Told {
     fn new(refused: &Refused, status: u16, at: UnixSeconds) -> Self {
-        let Refused { who, reason, detail, path, origin, age } = refused;
+        let Refused { who, reason, detail, path, origin, age, .. } = refused;
         let bounded = |text: &Option<String>| {
             let text = text.as_deref()?;
             Some(Box::from(text.get(..text.floor_char_boundary(LONGEST_TEXT)).unwrap_or_default()))
@@ -144,11 +147,11 @@ mod tests {
         ConnectionId::from_bytes(bytes)
     }
 
-    fn refused(number: usize, reason: Reason, text: &str) -> Event {
+    fn refused(number: usize, reason: Reason, answered: bool, text: &str) -> Event {
         let who = Who { id: id(number), client: None, policy: None, generation: 3, subject: None };
         let text = Some(text.to_owned());
         let (path, origin) = (text.clone(), text.clone());
-        Event::Refused(Refused { who, reason, detail: text, path, origin, age: Duration::ZERO })
+        Event::Refused(Refused { who, reason, detail: text, path, origin, answered, age: Duration::ZERO })
     }
 
     #[test]
@@ -156,11 +159,14 @@ mod tests {
         let refusals = Refusals::before(Arc::new(Deaf));
         let long = format!("{}é", "x".repeat(LONGEST_TEXT - 1));
         for number in 0..=MOST {
-            refusals.observe(&refused(number, Reason::OriginNotAllowed, &long));
-            refusals.observe(&refused(MOST + 1 + number, Reason::AddressDenied, "dropped"));
+            refusals.observe(&refused(number, Reason::OriginNotAllowed, true, &long));
+            refusals.observe(&refused(MOST + 1 + number, Reason::AddressDenied, false, "dropped"));
+            refusals.observe(&refused(2 * MOST + 2 + number, Reason::HandshakeQueue, false, "no room to answer"));
         }
         assert_eq!(refusals.find(id(0)), None, "the oldest one");
-        assert_eq!(refusals.find(id(MOST + 1)), None, "one that was dropped unheard");
+        for dropped in [MOST + 1, 3 * MOST + 2] {
+            assert_eq!(refusals.find(id(dropped)), None, "one that was dropped unheard");
+        }
         let found = refusals.find(id(1)).unwrap();
         assert_eq!((&found["reason"], &found["status"]), (&json!("origin_not_allowed"), &json!(403)));
         assert_eq!(found["path"].as_str().unwrap().len(), LONGEST_TEXT - 1, "cut between characters");

@@ -14,6 +14,7 @@ use super::{End, random};
 use crate::event::{Answered, By, Closure, Event, Level, Notice, Opened, Refused, SharedObserver, Who};
 use crate::peer::{ClientAddr, ConnectionId};
 use crate::policy::admission::Principal;
+use crate::policy::refusal::Answer;
 use crate::policy::{PolicyName, Reason, Refusal};
 use crate::session::{Cause, Ended};
 use crate::ws::head::RequestHead;
@@ -110,8 +111,17 @@ impl Visit {
         self.who.subject = principal.name();
     }
 
-    /// Reports a refusal; the visit is over.
+    /// Reports a refusal that the client is told of, if its reason has an answer; the visit is over.
     pub(super) fn refused(&mut self, refusal: &Refusal) {
+        self.report(refusal, refusal.reason.answer() != Answer::Drop);
+    }
+
+    /// Reports a refusal that the client is not told of; the visit is over.
+    pub(super) fn dropped(&mut self, refusal: &Refusal) {
+        self.report(refusal, false);
+    }
+
+    fn report(&mut self, refusal: &Refusal, answered: bool) {
         self.reported = true;
         if refusal.reason == Reason::Internal {
             tell_bug(&self.observer, self.who.id, refusal.detail.as_deref());
@@ -122,6 +132,7 @@ impl Visit {
             detail: refusal.detail.clone(),
             path: self.path.take(),
             origin: self.origin.take(),
+            answered,
             age: self.accepted_at.elapsed(),
         }));
     }
@@ -163,7 +174,7 @@ impl Drop for Visit {
     fn drop(&mut self) {
         if !self.reported {
             let cut = if self.end.is_cancelled() { Reason::Draining } else { Reason::Internal };
-            self.refused(&cut.into());
+            self.dropped(&cut.into());
         }
     }
 }

@@ -85,6 +85,7 @@ fn refused(text: &str) -> Event {
         detail: Some(text.into()),
         path: Some(text.into()),
         origin: Some(text.into()),
+        answered: true,
         age: Duration::from_millis(3),
     })
 }

@@ -61,7 +61,8 @@ fn closed(code: Option<u16>) -> Event {
 
 fn refused(reason: Reason, text: String) -> Event {
     let (path, origin) = (Some(text.clone()), Some(text.clone()));
-    Event::Refused(Refused { who: who(None), reason, detail: Some(text), path, origin, age: Duration::ZERO })
+    let detail = Some(text);
+    Event::Refused(Refused { who: who(None), reason, detail, path, origin, answered: true, age: Duration::ZERO })
 }
 
 #[test]
