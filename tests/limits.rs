@@ -9,7 +9,9 @@ mod support;
 
 use serde_json::json;
 use support::backend::{SWITCHING, Step};
+use support::house::HOST;
 use support::{Backend, Cases, House, Plan, Request, Wire, cases, eventually, frames};
+use tokio::io::AsyncWriteExt;
 use wsgate::event::Event;
 use wsgate::policy::Reason;
 
@@ -509,6 +511,50 @@ async fn the_proxy_protocol_is_required_where_it_is_on() {
     assert_eq!(house.record.refused(mark).await.reason, Reason::ProxyUntrusted);
     cases.held("ID04", "somebody whose word is not taken");
     cases.all(PROXY_LINES.len() + NOT_PROXY_LINES.len() + 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_says_nothing_takes_no_place_among_the_handshakes() {
+    /// So many hold the only place for longer than anybody waits for it.
+    const SILENT: usize = 30;
+    let proxied = "proxy = \"proxy_protocol\"\ntrusted = [\"127.0.0.1/32\"]";
+    let line = PROXY_LINES[0].1;
+    let doors: [(&str, Plan, &[u8]); 4] = [
+        ("TLS", Plan::plain(), b""),
+        ("TLS behind a proxy", Plan::plain().listener(proxied), line),
+        ("no TLS", Plan::plain().without_tls(), b""),
+        ("no TLS behind a proxy", Plan::plain().without_tls().listener(proxied), line),
+    ];
+    let count = doors.len();
+    let mut cases = Cases::of("silent crowds");
+    for (name, plan, preface) in doors {
+        let house = plan.gateway("capacity.handshakes = 1\n[admission]\ntls = \"3s\"\nhead = \"3s\"").build().await;
+        let tcp = async || {
+            let mut tcp = house.tcp().await;
+            tcp.write_all(preface).await.unwrap();
+            tcp
+        };
+        let mut silent = Vec::new();
+        for _ in 0..SILENT {
+            silent.push(Wire::over(tcp().await));
+        }
+        let is_tls = name.starts_with("TLS");
+        let mut wire = match is_tls {
+            true => Wire::tls(tcp().await, house.authority.client(&[b"http/1.1"]), HOST).await.unwrap(),
+            false => Wire::over(tcp().await),
+        };
+        House::opened(&mut wire, &house.request()).await;
+        wire.echoes("nobody stood before me").await;
+        for wire in &mut silent {
+            let (told, _) = wire.rest().await;
+            let expected: &[u8] = if is_tls { b"" } else { b"HTTP/1.1 408 " };
+            assert!(told.starts_with(expected) && told.is_empty() == is_tls, "{name}: {told:?}");
+        }
+        drop((silent, wire));
+        house.is_at_rest().await;
+        cases.held("RX22", name);
+    }
+    cases.all(count);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -66,9 +66,17 @@ pub(super) async fn enter<'a>(
     };
     let address = address.inspect_err(|refusal| visit.dropped(refusal)).ok()?;
     let began = Instant::now();
+    let (patience, late) = match &door.tls {
+        Some(_) => (house.rules.tls, Reason::TlsTimeout),
+        None => (house.rules.head, Reason::HeadTimeout),
+    };
     // Who says nothing stands in nobody's way.
-    if door.tls.is_some() && timeout(house.rules.tls, tcp.readable()).await.is_err() {
-        visit.refused(&Reason::TlsTimeout.into());
+    if timeout(patience, tcp.peek(&mut [0])).await.is_err() {
+        let refusal = Refusal::from(late);
+        visit.refused(&refusal);
+        if door.tls.is_none() {
+            answer::refuse(house, ClientStream::Plain(tcp), &refusal, visit.id()).await;
+        }
         return None;
     }
     let tls_time = house.rules.tls.saturating_sub(began.elapsed());
