@@ -95,7 +95,7 @@ impl House {
             sessions,
             doors: TaskTracker::new(),
             ledger,
-            till: Till::default(),
+            till: Till::new(),
             telling: Semaphore::new(tell::SLOTS),
             watches: TaskTracker::new(),
             connections: TaskTracker::new(),

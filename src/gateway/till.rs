@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::random;
 use crate::policy::Refusal;
-use crate::policy::ticket::{Buyer, Sold, Tickets};
+use crate::policy::ticket::{Buyer, Sold, TICKET_LIFE, Tickets};
 use crate::secret::Secret;
 
 /// Random bytes of a ticket.
@@ -19,8 +19,11 @@ const RANDOM_BYTES: usize = 32;
 const LENGTH: usize = (RANDOM_BYTES * 4).div_ceil(3);
 
 /// Every ticket that nobody has used yet.
-#[derive(Default)]
-pub(super) struct Till(Mutex<Tickets>);
+pub(super) struct Till {
+    tickets: Mutex<Tickets>,
+    /// When it began to sell.
+    opened: Instant,
+}
 
 impl fmt::Debug for Till {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -29,6 +32,16 @@ impl fmt::Debug for Till {
 }
 
 impl Till {
+    /// None is sold yet.
+    pub(super) fn new() -> Self {
+        Self { tickets: Mutex::default(), opened: Instant::now() }
+    }
+
+    /// Whether a ticket of the process before this one may be shown still: who shows one has done nothing wrong.
+    pub(super) fn is_new(&self) -> bool {
+        self.opened.elapsed() < TICKET_LIFE
+    }
+
     /// Sells a ticket: the word that its buyer is told.
     pub(super) fn sell(&self, sold: Sold, buyer: Buyer) -> Result<Secret<String>, Refusal> {
         let bytes = Secret::new(random::bytes::<RANDOM_BYTES>()?);
@@ -52,7 +65,7 @@ impl Till {
 
     fn tickets(&self) -> MutexGuard<'_, Tickets> {
         // A panic in there may leave a count too high, never a ticket that was used.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
