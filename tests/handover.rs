@@ -222,6 +222,30 @@ async fn revokes(folder: &Path, subject: &str) -> Value {
     told["ended"].clone()
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_takes_over_who_would_forget_what_is_revoked() {
+    let stand = Stand::new(kept()).await;
+    let folder = stand.written.folder.path();
+    revokes(folder, "mallory").await;
+    let written = fs::read_to_string(config(&stand)).unwrap();
+    let mut cases = Cases::of("the state of the next process");
+    for (name, state) in [("none", ""), ("another folder", "state = \"other\"")] {
+        let changed = written.replace("state = \"state\"", state);
+        assert_ne!(changed, written);
+        fs::write(config(&stand), changed).unwrap();
+        let failed = Process::start(taking_over(&stand)).ends().await;
+        failed.ended(2).complained(&["keeps what is revoked", name]);
+        revokes(folder, name).await;
+        cases.held("OP02", name);
+    }
+    fs::write(config(&stand), written).unwrap();
+    let next = Running::start(taking_over(&stand)).await;
+    next.process.notice("taken_over").await;
+    let (status, told) = call_in(folder, "GET", "/api/revocations", "", "").await;
+    assert_eq!((status, &told["total"]), (200, &json!(3)), "the twin has them all: {told}");
+    cases.all(2);
+}
+
 /// The subjects that calls revoked.
 async fn revoked(folder: &Path) -> Vec<String> {
     let (status, told) = call_in(folder, "GET", "/api/revocations", "", "").await;

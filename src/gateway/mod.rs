@@ -293,9 +293,17 @@ impl Gateway {
 /// What is revoked at the start, and what is to be said of it. `shared`: the lock of a process that is to be taken over from.
 async fn open_ledger(config: &Config, shared: Option<OwnedFd>) -> Result<(Ledger, Option<String>), String> {
     let listed = config.revoked.clone();
-    let Some(folder) = &config.gateway.state else { return Ok((Ledger::in_memory(listed), None)) };
+    let forgotten = |what: &str| {
+        let why = "the gateway that is to be taken over from keeps what is revoked in a `state`";
+        format!("{why}, and this configuration names {what}: name that one, or stop that gateway first")
+    };
+    let Some(folder) = &config.gateway.state else {
+        let in_memory = || Ok((Ledger::in_memory(listed), None));
+        return shared.map_or_else(in_memory, |_| Err(forgotten("none")));
+    };
     ledger::make_folder(folder)?;
-    if let Some(lock) = shared.and_then(|shared| Lock::adopt(shared, folder)) {
+    if let Some(shared) = shared {
+        let lock = Lock::adopt(shared, folder).ok_or_else(|| forgotten("another folder"))?;
         return Ledger::borrow(folder, lock, listed, clock::unix_now());
     }
     let lock = ledger::lock(folder, STATE_PATIENCE).await?;

@@ -17,7 +17,7 @@ pub struct Explained {
 
 /// Every notice, by its code.
 #[rustfmt::skip]
-pub const ALL: [Explained; 35] = [
+pub const ALL: [Explained; 36] = [
     of("accept_paused", Level::Warning, "Connections cannot be accepted: descriptors or memory are lacking.", "Raise the limit of open files, or lower `[capacity]`."),
     of("certificate_kept", Level::Error, "A changed certificate or key cannot be used; the one before stays in use.", "Mend the files that it names; they are looked at again once they change."),
     of("certificate_replaced", Level::Info, "A changed certificate serves from here on.", ""),
