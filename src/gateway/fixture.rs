@@ -15,7 +15,8 @@ pub(super) struct Stage {
     _ground: Ground,
 }
 
-struct Deaf;
+/// Who hears of events and tells nobody.
+pub(super) struct Deaf;
 
 impl Observer for Deaf {
     fn observe(&self, _: &Event) {}

@@ -39,22 +39,13 @@ pub(super) fn judge_revoked(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tokio::time::advance;
 
     use super::*;
     use crate::config::fixture::{GATEWAY, Ground};
-    use crate::event::{Event, Observer};
-    use crate::gateway::ledger::Ledger;
+    use crate::gateway::fixture::Stage;
     use crate::peer::ClientAddr;
     use crate::policy::ticket::TICKET_LIFE;
-
-    struct Deaf;
-
-    impl Observer for Deaf {
-        fn observe(&self, _: &Event) {}
-    }
 
     /// How often somebody from this address may fail so before he is not looked at any longer; no more than ten times.
     fn failures(house: &House, address: [u8; 4], reason: Reason) -> usize {
@@ -68,8 +59,7 @@ mod tests {
     async fn au26_a_ticket_of_the_process_before_spends_no_budget() {
         let ground = Ground::new();
         ground.write("gateway.toml", GATEWAY.replace("1/s burst 60", "1/h burst 3"));
-        let (config, _) = ground.load().map_err(|mistakes| format!("{mistakes:?}")).unwrap();
-        let house = House::new(config, Ledger::default(), Arc::new(Deaf)).unwrap();
+        let Stage { house, .. } = Stage::on(ground);
         assert_eq!(failures(&house, [192, 0, 2, 1], Reason::TicketUnknown), 10);
         assert_eq!(failures(&house, [192, 0, 2, 1], Reason::TokenUnknown), 3, "the twin: it was all there");
         advance(TICKET_LIFE).await;

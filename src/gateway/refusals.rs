@@ -134,12 +134,7 @@ impl Told {
 mod tests {
     use super::*;
     use crate::event::Who;
-
-    struct Deaf;
-
-    impl Observer for Deaf {
-        fn observe(&self, _: &Event) {}
-    }
+    use crate::gateway::fixture::Deaf;
 
     fn id(number: usize) -> ConnectionId {
         let mut bytes = [0; 16];
