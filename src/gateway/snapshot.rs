@@ -98,9 +98,7 @@ impl Snapshot {
     /// # Errors
     /// [`Reason::AddressDenied`].
     pub(super) fn judge_address(&self, client: ClientAddr) -> Result<(), Refusal> {
-        let is_admitted = self.networks.admits(client);
-        let denied = || Refusal::new(Reason::AddressDenied).with_detail(client.to_string());
-        if is_admitted { Ok(()) } else { Err(denied()) }
+        self.networks.judge(client, Reason::AddressDenied)
     }
 
     /// Whether `next` lets other networks in.

@@ -79,9 +79,7 @@ impl<C: Clock> Limits<C> {
     pub fn charge_address(&self, client: ClientAddr) -> Result<AddressPermit, Refusal> {
         let bounds = self.bounds();
         let rules = &bounds.address;
-        if !rules.rules.admits(client) {
-            return Err(Refusal::new(Reason::AddressDenied).with_detail(client.to_string()));
-        }
+        rules.rules.judge(client, Reason::AddressDenied)?;
         let charged = self
             .charge(&self.connects, client, rules.connects, times(client, rules), Reach::EveryTier)
             .map_err(|denied| denied.refusal(Reason::AddressConnectRate))?;

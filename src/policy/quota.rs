@@ -2,6 +2,7 @@
 
 use ipnet::IpNet;
 
+use super::{Reason, Refusal};
 use crate::peer::ClientAddr;
 use crate::units::Rate;
 
@@ -32,8 +33,13 @@ pub struct NetworkRules {
 
 impl NetworkRules {
     /// Whether this client may come.
-    pub fn admits(&self, client: ClientAddr) -> bool {
+    fn admits(&self, client: ClientAddr) -> bool {
         let holds = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&client.ip()));
         !holds(&self.deny) && (self.allow.is_empty() || holds(&self.allow))
+    }
+
+    /// Refuses a client that may not come, for this reason.
+    pub fn judge(&self, client: ClientAddr, reason: Reason) -> Result<(), Refusal> {
+        if self.admits(client) { Ok(()) } else { Err(Refusal::new(reason).with_detail(client.to_string())) }
     }
 }

@@ -247,9 +247,7 @@ pub(super) fn judge_place(
     origin: Option<&str>,
     ambient: AmbientCredential,
 ) -> Result<AllowedOrigin, Refusal> {
-    if !policy.quotas.networks.admits(client) {
-        return Err(Refusal::new(Reason::NetworkNotAllowed).with_detail(client.to_string()));
-    }
+    policy.quotas.networks.judge(client, Reason::NetworkNotAllowed)?;
     policy.origin.judge(origin, ambient)
 }
 
